@@ -1,0 +1,44 @@
+# make demo   install into .venv, then run the demonstration (writes taskloom-runs/demo/report.html)
+# make test   install into .venv, then every check: formatting, types, floors, tests with coverage, documentation
+#
+# No virtual environment has to be active; everything happens in .venv.
+
+PYTHON ?= python3
+WORKERS ?= 2
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.PHONY: setup demo test lint unit docs clean
+.DEFAULT_GOAL := test
+
+setup: $(INSTALLED)
+
+# PyTorch comes first and alone: where an installer is asked for everything at once, it may choose another build.
+$(INSTALLED): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(grep '^torch==' constraints.txt)"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
+	touch $@
+
+demo: setup
+	$(BIN)/taskloom demo
+
+lint: setup
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+unit: setup
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --cov --cov-report=term --cov-report=xml
+
+docs: setup
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+
+test: lint unit docs
+
+clean:
+	rm -rf docs/_build docs/gallery docs/api/generated docs/sg_execution_times.rst
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage .coverage.* coverage.xml build dist
+	find src tests examples benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
