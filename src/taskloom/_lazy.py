@@ -67,8 +67,9 @@ def attach(
     if type(package) is ModuleType and package_name.partition(".")[0] == __name__.partition(".")[0]:
         package.__class__ = _LazyPackage
         package.__dict__["__lazy_names__"] = lazy_names
+        package.__dict__["__lazy_modules__"] = tuple(modules)
 
-    def __getattr__(name: str) -> Any:
+    def __getattr__(name: str) -> Any:  # noqa: N807
         if name in modules:
             return importlib.import_module(f"{package_name}.{name}")
         if name not in lazy_names:
@@ -78,7 +79,7 @@ def attach(
         package.__dict__[name] = value
         return value
 
-    def __dir__() -> list[str]:
+    def __dir__() -> list[str]:  # noqa: N807
         return sorted({*package.__dict__, *public})
 
     return __getattr__, __dir__, public
@@ -111,6 +112,5 @@ def require(module: str, *, extra: str, purpose: str) -> ModuleType:
         if error.name is None or error.name.partition(".")[0] != module.partition(".")[0]:
             raise  # the package is there, but something that it needs is not: that is another problem
         raise MissingExtraError(
-            f"{purpose}: the package {module!r} is not installed. "
-            f'Install it with: pip install "taskloom[{extra}]"'
+            f'{purpose}: the package {module!r} is not installed. Install it with: pip install "taskloom[{extra}]"'
         ) from error
