@@ -1,4 +1,5 @@
 # make demo   install into .venv, then run the demonstration (writes taskloom-runs/demo/report.html)
+# make stubs  rewrite the __init__.pyi of packages whose public names changed
 # make test   install into .venv, then every check: formatting, types, floors, tests with coverage, documentation
 #
 # No virtual environment has to be active; everything happens in .venv.
@@ -9,7 +10,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: setup demo test lint unit docs clean
+.PHONY: setup demo test lint unit stubs docs clean
 .DEFAULT_GOAL := test
 
 setup: $(INSTALLED)
@@ -32,6 +33,9 @@ lint: setup
 
 unit: setup
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --cov --cov-report=term --cov-report=xml
+
+stubs: setup
+	$(BIN)/python tools/write_stubs.py
 
 docs: setup
 	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
