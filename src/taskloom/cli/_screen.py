@@ -1,0 +1,119 @@
+"""What commands show: plain lines, tables and a progress bar, on a terminal or in a file."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Protocol
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from taskloom.cli._errors import one_paragraph
+
+__all__ = ["Advance", "Screen"]
+
+_WIDTH_OF_FILES = 120
+
+
+class Advance(Protocol):
+    """Tell the progress bar how far the work is."""
+
+    def __call__(self, done: float, total: float, text: str = "") -> None:
+        """Show that ``done`` of ``total`` pieces are finished and what is going on now."""
+
+
+class Screen:
+    """Where a command shows things: answers on the output stream, progress on the error stream.
+
+    Names of columns and tasks may be any text, so nothing is read as markup.
+
+    Args:
+        quiet: show only what :meth:`answer` is given.
+
+    Example:
+        >>> Screen().say("[red] is a task")
+        [red] is a task
+    """
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self.is_quiet = quiet
+        self._output = _console(to_errors=False)
+
+    def say(self, text: str = "") -> None:
+        """Show one line, unless quiet."""
+        if not self.is_quiet:
+            self._output.print(text, soft_wrap=True)
+
+    def warn(self, text: str) -> None:
+        """Show one line on the error stream, even when quiet: something a person should look at."""
+        print(f"warning: {one_paragraph(text)}", file=sys.stderr)
+
+    def answer(self, text: str) -> None:
+        """Show one line, even when quiet: where the result lies."""
+        self._output.print(text, soft_wrap=True)
+
+    def table(self, title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], *, left: int = 1) -> None:
+        """Show a table, unless quiet; the first ``left`` columns are text, the others numbers."""
+        if self.is_quiet:
+            return
+        table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False)
+        for position, column in enumerate(columns):
+            table.add_column(column, justify="left" if position < left else "right", overflow="fold")
+        for row in rows:
+            table.add_row(*("" if cell is None else str(cell) for cell in row))
+        self._output.print(table)
+
+    @contextmanager
+    def progress(self, title: str) -> Iterator[Advance]:
+        """A progress bar on a terminal; a line for every tenth of the work elsewhere; nothing when quiet."""
+        if self.is_quiet:
+            yield _silent
+        elif not sys.stderr.isatty():
+            yield _Lines(title)
+        else:
+            yield from _bar(title)
+
+
+def _console(*, to_errors: bool) -> Console:
+    stream = sys.stderr if to_errors else sys.stdout
+    width = None if stream.isatty() else _WIDTH_OF_FILES
+    return Console(stderr=to_errors, markup=False, emoji=False, highlight=False, width=width)
+
+
+def _silent(done: float, total: float, text: str = "") -> None:
+    return None
+
+
+class _Lines:
+    """Progress for a log file: ten lines at most, however many steps there are."""
+
+    def __init__(self, title: str) -> None:
+        self._title = title
+        self._shown = 0
+
+    def __call__(self, done: float, total: float, text: str = "") -> None:
+        tenth = int(10 * done / total) if total > 0 else 0
+        if tenth > self._shown:
+            self._shown = tenth
+            print(f"{self._title}: {10 * tenth} %", file=sys.stderr, flush=True)
+
+
+def _bar(title: str) -> Iterator[Advance]:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[text]}"),
+    )
+    with Progress(*columns, console=_console(to_errors=True), transient=True) as bar:
+        job: TaskID = bar.add_task(title, total=None, text="")
+
+        def advance(done: float, total: float, text: str = "") -> None:
+            bar.update(job, completed=done, total=total, text=text)
+
+        yield advance
