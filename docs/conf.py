@@ -1,0 +1,112 @@
+"""Settings of the documentation (Sphinx). Built by ``make docs``; warnings are errors."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import os
+import sys
+import warnings
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "src"))
+sys.path.insert(0, str(ROOT / "tools"))
+
+import taskloom  # noqa: E402
+import write_stubs  # noqa: E402
+
+project = "taskloom"
+author = "The taskloom maintainers"
+project_copyright = "The taskloom maintainers. Apache License 2.0"
+version = release = taskloom.__version__
+
+extensions = [
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.viewcode",
+    "sphinx_gallery.gen_gallery",
+]
+templates_path = ["_templates"]
+exclude_patterns = ["_build", "gallery/**/*.ipynb", "sg_execution_times.rst"]
+suppress_warnings = ["config.cache"]
+
+html_theme = "pydata_sphinx_theme"
+html_title = "taskloom"
+html_static_path = ["_static"]
+html_show_sourcelink = False
+html_theme_options = {
+    "navigation_with_keys": True,
+    "show_toc_level": 2,
+    "secondary_sidebar_items": ["page-toc"],
+    "footer_start": ["copyright"],
+    "footer_end": ["theme-version"],
+}
+
+# ------------------------------------------------------------------------------------------- reference
+autosummary_generate = True
+autodoc_typehints = "signature"
+autodoc_typehints_format = "short"
+autodoc_member_order = "bysource"
+autodoc_preserve_defaults = True
+python_use_unqualified_type_names = True
+napoleon_google_docstring = True
+napoleon_numpy_docstring = False
+napoleon_use_rtype = False
+napoleon_custom_sections = [
+    ("Equation", "notes_style"),
+    ("Cost", "notes_style"),
+    ("Distributed", "notes_style"),
+    ("Differs from the paper", "notes_style"),
+    ("Source", "notes_style"),
+]
+
+
+def write_package_pages() -> None:
+    """One page per package with the public names that have no page of their own yet.
+
+    A name that is also a name of ``taskloom`` itself is documented there, once.
+    """
+    folder = Path(__file__).parent / "api" / "generated"
+    folder.mkdir(parents=True, exist_ok=True)
+    seen = {id(getattr(taskloom, name)) for name in taskloom.__all__}
+    for package in write_stubs.lazy_packages():
+        if package == "taskloom":
+            continue
+        module = importlib.import_module(package)
+        names = []
+        for name in module.__all__:
+            found = getattr(module, name)
+            if not inspect.ismodule(found) and id(found) not in seen:
+                seen.add(id(found))
+                names.append(name)
+        title = package.removeprefix("taskloom.")
+        lines = [title, "=" * len(title), "", f".. automodule:: {package}", "   :no-members:", ""]
+        if names:
+            lines += [f".. currentmodule:: {package}", "", ".. autosummary::", "   :toctree: .", ""]
+            lines += [f"   {name}" for name in names]
+        page = folder / f"package.{package}.rst"
+        text = "\n".join(lines) + "\n"
+        if not page.exists() or page.read_text(encoding="utf-8") != text:
+            page.write_text(text, encoding="utf-8")
+
+
+write_package_pages()
+
+# --------------------------------------------------------------------------------------------- gallery
+warnings.filterwarnings("ignore", category=UserWarning, module=r"lightning|pytorch_lightning|torch")
+sphinx_gallery_conf = {
+    "examples_dirs": str(ROOT / "examples"),
+    "gallery_dirs": "gallery",
+    "filename_pattern": r"\.py$",
+    "ignore_pattern": r"(^|/)_|/data/",
+    "download_all_examples": False,
+    "abort_on_example_error": True,
+    "only_warn_on_example_error": False,
+    "remove_config_comments": True,
+    "min_reported_time": 1,
+    "show_memory": False,
+    "write_computation_times": False,
+}
