@@ -1,0 +1,1 @@
+"""Links that replace every task gradient by a combination of task gradients: Gramian in, (K, K) matrix out."""

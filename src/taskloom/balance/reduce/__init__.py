@@ -1,0 +1,1 @@
+"""Links that leave one row: Gramian in, one weight per task out."""

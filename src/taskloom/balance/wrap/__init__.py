@@ -1,0 +1,1 @@
+"""Links that act on another link or balancer."""
