@@ -64,9 +64,9 @@ class Loss:
         """
         if prediction.ndim == 0 or prediction.shape[:-1] != target.shape or target.shape != mask.shape:
             raise DataError(
-                f"{type(self).__name__}: found outputs of shape {tuple(prediction.shape)}, targets of shape "
-                f"{tuple(target.shape)} and a mask of shape {tuple(mask.shape)}; expected (..., n, n_outputs), (..., n) "
-                "and (..., n). For a head with one output keep the last axis: outputs.unsqueeze(-1)."
+                f"{type(self).__name__}: found outputs of shape {tuple(prediction.shape)}, targets of "
+                f"shape {tuple(target.shape)}, a mask of shape {tuple(mask.shape)}; expected (..., n, n_outputs), "
+                "(..., n) and (..., n). For a head with one output keep the last axis: outputs.unsqueeze(-1)."
             )
         if mask.dtype != torch.bool:
             raise DataError(

@@ -47,7 +47,8 @@ def task_losses(
         >>> tasks = [Task(name="a", kind=Regression()), Task(name="b", kind=Regression(), loss_weight=2.0)]
         >>> outputs = {"a": torch.tensor([[1.0], [2.0]]), "b": torch.tensor([[3.0], [4.0]])}
         >>> targets = {"a": torch.tensor([0.0, 0.0]), "b": torch.tensor([float("nan"), 1.0])}
-        >>> task_losses(tasks, outputs, targets=targets, mask={name: ~target.isnan() for name, target in targets.items()})
+        >>> mask = {name: ~target.isnan() for name, target in targets.items()}
+        >>> task_losses(tasks, outputs, targets=targets, mask=mask)
         (tensor([ 2.5000, 18.0000]), tensor([True, True]))
     """
     groups = _groups(tasks, outputs, targets, mask)

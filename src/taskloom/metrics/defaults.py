@@ -34,8 +34,9 @@ def default_metrics(kind: Kind) -> tuple[Metric, ...]:
         ['RMSE', 'R2', 'MAE']
     """
     raise TaskError(
-        f"no metrics are registered for the kind {kind!r}; expected a kind with default metrics. Give the task metrics, "
-        f"Task(..., metrics=(...,)), or register: default_metrics.register({type(kind).__name__}, lambda kind: (...,))."
+        f"no metrics are registered for the kind {kind!r}; expected a kind with default metrics. Give the task "
+        f"metrics, Task(..., metrics=(...,)), or register them: "
+        f"default_metrics.register({type(kind).__name__}, lambda kind: (...,))."
     )
 
 
