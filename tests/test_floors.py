@@ -45,10 +45,15 @@ METHOD_PACKAGES = (
 # Files in those packages that put methods together and therefore import them, or that methods are written with.
 # Each with the reason.
 ASSEMBLERS = {
+    "balance/reduce/sum.py": "equal() is the sum or, on request, the mean",
     "losses/defaults.py": "which loss belongs to which kind of task",
     "metrics/defaults.py": "which metrics belong to which kind of task",
 }
 PARTS = {
+    "nn/adapters.py": "what networks are made of",
+    "nn/cut.py": "what networks are made of",
+    "nn/parallel.py": "what networks are made of",
+    "nn/phase.py": "what networks are made of",
     "losses/defaults.py": "task_losses.py looks up the loss of a task that names none",
 }
 
