@@ -14,10 +14,10 @@ from taskloom.balance.mix.pcgrad import pcgrad as pcgrad
 from taskloom.balance.reduce.sum import equal as equal
 from taskloom.balance.scale.fixed import fixed as fixed
 from taskloom.balance.scale.uncertainty import uncertainty as uncertainty
+from taskloom.data.multitask import MultiTaskData as MultiTaskData
 from taskloom.data.split import GroupedSplit as GroupedSplit
 from taskloom.data.split import RandomSplit as RandomSplit
 from taskloom.data.split import TimeSplit as TimeSplit
-from taskloom.data.table import MultiTaskData as MultiTaskData
 from taskloom.data.table import read_table as read_table
 from taskloom.demo import demo as demo
 from taskloom.engine.combine import balance as balance
@@ -36,9 +36,9 @@ from taskloom.nn.conditioned import Conditioned as Conditioned
 from taskloom.nn.encoders.mlp import MLP as MLP
 from taskloom.nn.fork import fork as fork
 from taskloom.nn.hard import HardSharing as HardSharing
+from taskloom.nn.hardsoft import HardSoftMix as HardSoftMix
 from taskloom.nn.independent import Independent as Independent
 from taskloom.nn.pooled import Pooled as Pooled
-from taskloom.nn.soft import HardSoftMix as HardSoftMix
 from taskloom.nn.soft import SoftSharing as SoftSharing
 from taskloom.study.candidate import Candidate as Candidate
 from taskloom.study.compare import compare as compare
