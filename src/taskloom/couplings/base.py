@@ -1,0 +1,68 @@
+"""What a coupling of networks is: a penalty on same-named parameters of K networks, stacked along a first task axis."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from taskloom.errors import TaskError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+__all__ = ["ParameterCoupling"]
+
+
+@dataclass(frozen=True)
+class ParameterCoupling:
+    """A penalty ``strength * distance(stacks)`` that pulls the networks of several tasks together.
+
+    Subclass it and write :meth:`distance`. It must be differentiable, and must run under ``torch.func.vmap``:
+    no ``.item()`` and no Python decision that depends on values.
+
+    Args:
+        strength: non-negative factor on the distance, called lambda in formulas; default 1e-3 (our choice).
+
+    Raises:
+        TaskError: the strength is negative or not a number.
+
+    Example:
+        >>> import torch
+        >>> from taskloom.couplings import PairwiseDistance
+        >>> PairwiseDistance(strength=0.5)({"weight": torch.tensor([[0.0], [2.0]])})
+        tensor(2.)
+    """
+
+    strength: float = 1e-3
+
+    needs_centre: ClassVar[bool] = False
+    """Whether :meth:`distance` needs a common copy of the parameters (a parameter that only the penalty reaches)."""
+
+    def __post_init__(self) -> None:
+        if not self.strength >= 0:
+            raise TaskError(f"the strength of a coupling must be 0 or more, found {self.strength!r}")
+
+    def applies_to(self, shape: torch.Size) -> bool:
+        """Whether a parameter of this shape (without the task axis) is coupled; default: every parameter."""
+        return True
+
+    def check(self, n_tasks: int) -> None:
+        """Raise if the coupling does not fit this number of tasks; default: every number fits."""
+
+    def distance(self, stacks: Mapping[str, Tensor], centre: Mapping[str, Tensor] | None = None) -> Tensor:
+        """Penalty without its strength.
+
+        Args:
+            stacks: parameter name -> (K, ...) values of the K networks.
+            centre: parameter name -> (...) common copy; only for couplings with ``needs_centre``.
+
+        Returns:
+            scalar.
+        """
+        raise NotImplementedError
+
+    def __call__(self, stacks: Mapping[str, Tensor], centre: Mapping[str, Tensor] | None = None) -> Tensor:
+        """``strength * distance(stacks, centre)``, a scalar."""
+        return self.strength * self.distance(stacks, centre)

@@ -1,0 +1,165 @@
+"""The contract that every architecture fulfils."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar, Literal, Self
+
+import torch
+from torch import Tensor, nn
+
+from taskloom.nn._inputs import read_request
+from taskloom.nn.cut import NoCommonFeature
+from taskloom.nn.parallel import Parallel
+from taskloom.nn.phase import Phase
+from taskloom.task import Task, check_tasks
+
+__all__ = ["Freeze", "MultiTaskModel", "trainable"]
+
+Freeze = Literal["old", "shared", "none"]
+
+
+def trainable(*parts: nn.Module | nn.Parameter | None) -> Iterator[nn.Parameter]:
+    """Parameters of modules (and bare parameters) that require a gradient; frozen ones belong to no group."""
+    for part in parts:
+        parameters = [] if part is None else part.parameters() if isinstance(part, nn.Module) else [part]
+        yield from (parameter for parameter in parameters if parameter.requires_grad)
+
+
+class MultiTaskModel(nn.Module):
+    """A network for several tasks. Outputs are ``heads(features)``.
+
+    A subclass builds ``self.heads`` and writes :meth:`represent`, :meth:`represent_each`, :meth:`shared_parameters` and
+    :meth:`task_parameters`. Shared, task, structure and coupling parameters are a partition of the trainable ones.
+
+    Args:
+        tasks: the tasks; their order is the order of all results.
+
+    Raises:
+        TaskError: no task, or two tasks with one name.
+
+    Example:
+        >>> from taskloom.nn import HardSharing, MLP
+        >>> from taskloom.task import Regression
+        >>> model = HardSharing(MLP(4), [Task(name="a", kind=Regression()), Task(name="b", kind=Regression())])
+        >>> {task: tuple(output.shape) for task, output in model(torch.zeros(3, 4)).items()}
+        {'a': (3, 1), 'b': (3, 1)}
+    """
+
+    has_cut: ClassVar[bool] = False
+    heads: Parallel
+
+    def __init__(self, tasks: Sequence[Task]) -> None:
+        super().__init__()
+        self.task_objects = check_tasks(tasks)
+        self.tasks: tuple[str, ...] = tuple(task.name for task in self.task_objects)
+        self._positions = {name: index for index, name in enumerate(self.tasks)}
+
+    def forward(self, inputs: Any, tasks: Sequence[str] | None = None) -> dict[str, Tensor]:
+        """Outputs (n, n_outputs) of the tasks asked for, in model order.
+
+        Args:
+            inputs: one input for all tasks, or a mapping task name -> input of that task.
+            tasks: names of the tasks asked for; default all (all of the mapping).
+        """
+        features = self.features(inputs, tasks)
+        outputs = self.decide(list(features.values()), [self._positions[name] for name in features])
+        return dict(zip(features, outputs, strict=True))
+
+    def features(self, inputs: Any, tasks: Sequence[str] | None = None) -> dict[str, Any]:
+        """What the heads read: task name -> features."""
+        request = read_request(inputs, tasks, self._positions)
+        if request.parts is None:
+            found = self.represent(inputs, request.indices)
+        else:
+            found = self.represent_each(request.parts, request.indices)
+        return dict(zip(request.names, found, strict=True))
+
+    def represent(self, inputs: Any, indices: Sequence[int]) -> list[Any]:
+        """Features of the tasks with these indices, all from one input."""
+        raise NotImplementedError
+
+    def represent_each(self, parts: Sequence[Any], indices: Sequence[int]) -> list[Any]:
+        """Features of the tasks with these indices, each from its own input."""
+        raise NotImplementedError
+
+    def decide(self, features: Sequence[Any], indices: Sequence[int]) -> list[Tensor]:
+        """Outputs of the heads with these indices."""
+        return self.heads.run(features, members=indices)
+
+    def encode(self, inputs: Any, tasks: Sequence[str] | None = None) -> tuple[Any, ...]:
+        """The cut: all that the shared parameters contribute (one tensor, or one per task of a mapping)."""
+        raise NoCommonFeature(
+            f"{type(self).__name__} has no feature tensor that all shared parameters feed; use parameter gradients"
+        )
+
+    def decode(self, cut: Sequence[Any], tasks: Sequence[str] | None = None) -> dict[str, Tensor]:
+        """Outputs from the cut; ``decode(encode(inputs, tasks), tasks) == forward(inputs, tasks)``."""
+        raise NoCommonFeature(
+            f"{type(self).__name__} has no feature tensor that all shared parameters feed; use parameter gradients"
+        )
+
+    def shared_parameters(self) -> Iterator[nn.Parameter]:
+        """Trainable parameters that losses of two or more tasks can reach."""
+        raise NotImplementedError
+
+    def task_parameters(self, task: str) -> Iterator[nn.Parameter]:
+        """Trainable parameters that only this task's loss can reach."""
+        raise NotImplementedError
+
+    def structure_parameters(self) -> Iterator[nn.Parameter]:
+        """Logits that choose a structure; usually none."""
+        return iter(())
+
+    def coupling_parameters(self) -> Iterator[nn.Parameter]:
+        """Parameters that only a penalty reaches; usually none."""
+        return iter(())
+
+    def penalties(self) -> dict[str, Tensor]:
+        """Named, weighted, differentiable scalars to add once to the objective, outside all balancing."""
+        return {}
+
+    def penalty(self) -> Tensor:
+        """Sum of the penalties; a zero on the model's device when there are none."""
+        values = list(self.penalties().values())
+        if not values:
+            return next(self.parameters()).new_zeros(())
+        return torch.stack(values).sum() if len(values) > 1 else values[0]
+
+    def phases(self) -> Iterator[Phase]:
+        """How to train: one phase that trains everything."""
+        yield Phase(name="train")
+
+    def derive(self) -> Self:
+        """The model with its learned discrete structure frozen; itself where no structure is learned."""
+        return self
+
+    def export(self, task: str | None = None) -> nn.Module:
+        """A copy for use: a plain module inputs -> outputs of one task, or the whole model in evaluation mode."""
+        if task is None:
+            return copy.deepcopy(self).eval()
+        return copy.deepcopy(self.path(task)).eval()
+
+    def path(self, task: str) -> nn.Module:
+        """The modules (not copied) that compute one task, as one module."""
+        raise NotImplementedError
+
+    def add_task(self, task: Task, *, freeze: Freeze = "none") -> Self:
+        """A new model with one more task; ``freeze`` says which of the old parameters stay as they are."""
+        raise NotImplementedError
+
+    def position(self, task: str) -> int:
+        """Index of a task; raises UnknownTask."""
+        return read_request(None, [task], self._positions).indices[0]
+
+    def describe(self) -> dict[str, Any]:
+        """Counts of parameters: total, shared, structure, coupling, and on the path of each task."""
+        count = {group: sum(p.numel() for p in getattr(self, f"{group}_parameters")()) for group in _GROUPS}
+        own = {task: sum(p.numel() for p in self.task_parameters(task)) for task in self.tasks}
+        total = sum(parameter.numel() for parameter in self.parameters())
+        paths = {task: count["shared"] + own[task] for task in self.tasks}
+        return {"architecture": type(self).__name__, "total": total, **count, "task": own, "path": paths}
+
+
+_GROUPS = ("shared", "structure", "coupling")

@@ -1,0 +1,64 @@
+"""A phase: one stretch of training in which certain groups of parameters are trained on certain data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from taskloom.errors import TaskError
+
+__all__ = ["Phase"]
+
+_GROUPS = ("shared", "task", "structure")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Phase:
+    """What is trained, on which part of the training data, for how long, with which hooks.
+
+    The trainer owns optimisers and data. For each phase it calls ``on_enter``, lets only the groups in ``train`` learn,
+    runs the steps with ``on_step(i, n)`` after each, and calls ``on_exit``. Coupling parameters (common copies) are
+    trained whenever the shared or the task parameters are.
+
+    Args:
+        name: shown in logs, for example ``"warmup"``.
+        steps: number of optimiser steps; None: as long as the trainer says.
+        epochs: number of epochs, instead of steps.
+        train: parameter groups that learn: ``"shared"``, ``"task"``, ``"structure"``; default all.
+        split: name of the part of the training data, ``"train"`` (all of it), ``"weights"`` or ``"policy"``.
+        penalties: ``"all"``, ``"none"``, or names of the penalties that count in this phase.
+        on_enter: called before the first step.
+        on_step: called after every step with the step index i and the number of steps n.
+        on_exit: called after the last step.
+        optimiser: makes the optimiser of this phase from parameters; None: the trainer's.
+        fresh_weights: start the phase from newly drawn weights.
+
+    Raises:
+        TaskError: both steps and epochs are given, one of them is below 1, or a group is unknown.
+
+    Example:
+        >>> Phase(name="warmup", epochs=2, train=("shared", "task")).split
+        'train'
+    """
+
+    name: str
+    steps: int | None = None
+    epochs: int | None = None
+    train: tuple[str, ...] = _GROUPS
+    split: str = "train"
+    penalties: str | tuple[str, ...] = "all"
+    on_enter: Callable[[], None] | None = None
+    on_step: Callable[[int, int], None] | None = None
+    on_exit: Callable[[], None] | None = None
+    optimiser: Callable[..., Any] | None = None
+    fresh_weights: bool = False
+
+    def __post_init__(self) -> None:
+        if self.steps is not None and self.epochs is not None:
+            raise TaskError(f"phase {self.name!r}: give steps or epochs, not both")
+        if any(length is not None and length < 1 for length in (self.steps, self.epochs)):
+            raise TaskError(f"phase {self.name!r}: steps and epochs must be 1 or more")
+        unknown = [group for group in self.train if group not in _GROUPS]
+        if unknown:
+            raise TaskError(f"phase {self.name!r}: unknown parameter groups {unknown}; known: {list(_GROUPS)}")
