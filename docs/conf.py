@@ -5,17 +5,23 @@ from __future__ import annotations
 import importlib
 import inspect
 import os
+import re
 import sys
 import warnings
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "src"))
 sys.path.insert(0, str(ROOT / "tools"))
 
-import taskloom  # noqa: E402
 import write_stubs  # noqa: E402
+
+import taskloom  # noqa: E402
 
 project = "taskloom"
 author = "The taskloom maintainers"
@@ -94,6 +100,31 @@ def write_package_pages() -> None:
 
 
 write_package_pages()
+
+
+def keep_bars(_app: object, _what: str, _name: str, _found: object, _options: object, lines: list[str]) -> None:
+    """Show |x| as it is written: in formulas a bar is an absolute value, in reStructuredText a substitution."""
+    literal_indent, is_example, begins_literal = None, False, False
+    for index, line in enumerate(lines):
+        text, indent = line.strip(), len(line) - len(line.lstrip())
+        if not text:
+            is_example = False
+            continue
+        if begins_literal:
+            literal_indent, begins_literal = indent, False
+        if literal_indent is not None and indent < literal_indent:
+            literal_indent = None
+        is_example = is_example or text.startswith(">>>")
+        if literal_indent is None and not is_example:
+            begins_literal = text.endswith("::")
+            parts = re.split(r"(``.*?``)", line)
+            lines[index] = "".join(part if part.startswith("``") else part.replace("|", r"\|") for part in parts)
+
+
+def setup(app: Sphinx) -> None:
+    """Called by Sphinx."""
+    app.connect("autodoc-process-docstring", keep_bars)
+
 
 # --------------------------------------------------------------------------------------------- gallery
 warnings.filterwarnings("ignore", category=UserWarning, module=r"lightning|pytorch_lightning|torch")
