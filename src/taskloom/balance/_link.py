@@ -58,6 +58,10 @@ class Link(nn.Module):
         """Flow after this link."""
         raise NotImplementedError
 
+    def needs_at(self, step: int) -> Need:
+        """What is needed at one step; less than ``needs`` where a link only looks from time to time."""
+        return self.needs
+
     # -- tasks ------------------------------------------------------------------------------------------------
 
     def bind(self, tasks: Sequence[Task | str]) -> None:

@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from taskloom.balance._draws import size_of, split_draws
 from taskloom.balance._link import HeadGradient, Link, Mix, Reduce, RowRule, Scale
 from taskloom.balance.flow import Combination, Flow, Need, Rows, Signals, task_names
 from taskloom.errors import BalanceError
@@ -67,7 +68,7 @@ class Balancer(Link):
 
     def needs_at(self, step: int) -> Need:
         """What is needed at one step; less than :attr:`needs` where a link only looks from time to time."""
-        return functools.reduce(operator.or_, (_needs_at(link, step) for link in self), Need.NOTHING)
+        return functools.reduce(operator.or_, (link.needs_at(step) for link in self), Need.NOTHING)
 
     @property
     def needs_gramian(self) -> bool:
@@ -116,7 +117,7 @@ class Balancer(Link):
 
     def forward(self, flow: Flow) -> Flow:
         """Run the links in order."""
-        parts = _split_draws(self, flow.draws, flow.signals.n_tasks)
+        parts = split_draws(self, flow.draws, flow.signals.n_tasks)
         for link, part in zip(self, parts, strict=True):
             flow = link(replace(flow, draws=part))
         return flow
@@ -192,10 +193,10 @@ class Balancer(Link):
         shapes = [shape for link in self if (shape := link.draw_shape(n_tasks)) is not None]
         if len(shapes) < 2:
             return shapes[0] if shapes else None
-        return (sum(_size(shape) for shape in shapes),)
+        return (sum(size_of(shape) for shape in shapes),)
 
     def select_draws(self, draws: Tensor, positions: Sequence[int]) -> Tensor:
-        parts = _split_draws(self, draws, len(self.tasks))
+        parts = split_draws(self, draws, len(self.tasks))
         kept = [link.select_draws(part, positions) for link, part in zip(self, parts, strict=True) if part is not None]
         return kept[0] if len(kept) == 1 else torch.cat([part.reshape(-1) for part in kept])
 
@@ -289,7 +290,7 @@ class Balancer(Link):
         if losses.shape != (n_tasks,):
             raise BalanceError(f"expected {n_tasks} losses for the tasks {list(names)}, found {tuple(losses.shape)}")
         for link in self:
-            needs = _needs_at(link, step)
+            needs = link.needs_at(step)
             if Need.ROWS in needs and rows is None:
                 raise BalanceError(
                     f"{link!r} needs the task gradients themselves, a Gramian is not enough: use direction(jacobian) "
@@ -380,26 +381,5 @@ def chain(*links: Link) -> Balancer:
     return Balancer(flat)
 
 
-def _needs_at(link: Link, step: int) -> Need:
-    return link.needs_at(step) if hasattr(link, "needs_at") else link.needs
-
-
 def _anonymous(n_tasks: int) -> tuple[str, ...]:
     return tuple(f"task {position}" for position in range(n_tasks))
-
-
-def _size(shape: Sequence[int]) -> int:
-    return functools.reduce(operator.mul, shape, 1)
-
-
-def _split_draws(balancer: Balancer, draws: Tensor | None, n_tasks: int) -> list[Tensor | None]:
-    """Hand every link its part of the random numbers of a chain."""
-    links = list(balancer)
-    if draws is None:
-        return [None] * len(links)
-    shapes = [link.draw_shape(n_tasks) for link in links]
-    if sum(shape is not None for shape in shapes) < 2:
-        return [None if shape is None else draws for shape in shapes]
-    sizes = [0 if shape is None else _size(shape) for shape in shapes]
-    pieces = draws.split(sizes)
-    return [None if shape is None else piece.reshape(shape) for shape, piece in zip(shapes, pieces, strict=True)]

@@ -117,14 +117,12 @@ def fork(z: Tensor, task: str) -> Tensor:
     opened = _OPEN.get()
     if opened is None or not isinstance(z, Tensor):
         return z
-    result: Tensor = _Fork.apply(z, opened.of(task))
+    result: Tensor = _Fork.apply(z, opened.of(task))  # type: ignore[no-untyped-call]
     return result
 
 
 @contextmanager
-def gates(
-    model: nn.Module | None = None, weights: Mapping[str, Tensor | float] | None = None
-) -> Iterator[Gates]:
+def gates(model: nn.Module | None = None, weights: Mapping[str, Tensor | float] | None = None) -> Iterator[Gates]:
     """Record the forks of the forward passes inside, so that their gates can be set before the backward pass.
 
     Args:

@@ -11,7 +11,7 @@ operations whatever K is.
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -28,9 +28,7 @@ __all__ = ["ProjectConflicts", "pcgrad", "project_conflicts"]
 class ProjectConflicts(Mix):
     """Removes from every row the components that conflict with other rows (see :func:`project_conflicts`)."""
 
-    def __init__(
-        self, order: Literal["random", "ascending"], *, seed: int, generator: torch.Generator | None
-    ) -> None:
+    def __init__(self, order: Literal["random", "ascending"], *, seed: int, generator: torch.Generator | None) -> None:
         super().__init__()
         if order not in ("random", "ascending"):
             raise BalanceError(f"project_conflicts(): order must be 'random' or 'ascending', found {order!r}")
@@ -150,6 +148,4 @@ def pcgrad(
     """
     if reduction not in ("sum", "mean"):
         raise BalanceError(f"pcgrad(): reduction must be 'sum' or 'mean', found {reduction!r}")
-    return chain(
-        project_conflicts(order, seed=seed, generator=generator), sum_() if reduction == "sum" else mean()
-    )
+    return chain(project_conflicts(order, seed=seed, generator=generator), sum_() if reduction == "sum" else mean())

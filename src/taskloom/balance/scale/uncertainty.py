@@ -18,7 +18,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from taskloom.balance.base import Balancer, Need, Scale, chain
+from taskloom.balance.base import Balancer, Scale, chain
 from taskloom.balance.flow import Flow, task_names
 from taskloom.errors import BalanceError
 from taskloom.losses import AbsoluteError
@@ -139,8 +139,9 @@ class LogVariances(Scale):
     def bind(self, tasks: Sequence[Task | str]) -> None:
         """Make one log-variance per task."""
         names = task_names(tasks)
+        given = self.likelihoods
         chosen = [
-            _of_task(name, "likelihoods", self.likelihoods, position) if self.likelihoods is not None else _by_kind(task)
+            _by_kind(task) if given is None else _of_task(name, "likelihoods", given, position)
             for position, (name, task) in enumerate(zip(names, tasks, strict=True))
         ]
         _check_names(names, self.likelihoods, "likelihoods")
@@ -164,8 +165,8 @@ class LogVariances(Scale):
         negative = [task for task, loss in zip(tasks, losses.tolist(), strict=True) if loss < 0]
         if negative:
             raise BalanceError(
-                f"uncertainty weighting needs losses >= 0, those of the tasks {negative} are negative: its objective has "
-                "no minimum there. Add a constant to these losses, or weigh them with fixed()"
+                f"uncertainty weighting needs losses >= 0, those of the tasks {negative} are negative: its objective "
+                "has no minimum there. Add a constant to these losses, or weigh them with fixed()"
             )
 
     def scale(self, flow: Flow) -> Tensor:
@@ -182,12 +183,12 @@ class LogVariances(Scale):
         """Factor, slope and held log-variance of the tasks of this step, (K,) each."""
         if not self.tasks:
             raise BalanceError(
-                "uncertainty() does not know its tasks: call balancer.bind(tasks) before the optimiser is made, and add "
-                "balancer.parameter_groups() to the optimiser, so that the log-variances are trained"
+                "uncertainty() does not know its tasks: call balancer.bind(tasks) before the optimiser is made, and "
+                "add balancer.parameter_groups() to the optimiser, so that the log-variances are trained"
             )
         held = self.log_variance.to(flow.mix.dtype)
         if self.clamp is not None:
-            held = _Hold.apply(held, *self.clamp)
+            held = _Hold.apply(held, *self.clamp)  # type: ignore[no-untyped-call]
         factor = self.factor.to(flow.mix)
         if self.regulariser == "log1p":
             factor = torch.full_like(factor, 0.5)

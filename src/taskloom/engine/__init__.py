@@ -1,0 +1,16 @@
+"""Gradients of tasks: how they are measured, and how they become one scalar to differentiate."""
+
+from taskloom._lazy import attach
+
+__getattr__, __dir__, __all__ = attach(
+    __name__,
+    {
+        "AutogradEngine": "autograd",
+        "Cost": "base",
+        "GradientEngine": "base",
+        "Layout": "base",
+        "Measurement": "measure",
+        "balance": "combine",
+        "measure": "measure",
+    },
+)

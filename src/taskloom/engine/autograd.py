@@ -1,0 +1,75 @@
+"""Per-task gradients by one ``torch.autograd.grad`` per task on the retained graph: works for every model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from taskloom.balance.flow import Rows
+from taskloom.engine.base import Cost, Layout, ranks
+from taskloom.errors import EngineError
+
+__all__ = ["AutogradEngine"]
+
+
+class AutogradEngine:
+    """Rows of the Jacobian by K backward passes; the reference that every other engine has to agree with.
+
+        J_k = d l_k / d theta
+
+    Cost:
+        K backward passes through the shared part; memory K times its parameters.
+
+    Distributed:
+        with a process group, every row is averaged over the ranks before products are taken (an all-reduce of K P
+        numbers). Averaging Gramians instead would be wrong. Sharded parameters (FSDP) are not supported.
+
+    Example:
+        >>> theta = torch.tensor([1.0, 2.0], requires_grad=True)
+        >>> AutogradEngine().rows([theta.sum(), theta[0] ** 2], [theta]).matrix()
+        tensor([[1., 1.],
+                [2., 0.]])
+    """
+
+    def rows(self, losses: Sequence[Tensor | None], parameters: Sequence[Tensor]) -> Rows:
+        """Task gradients J, shape (K, P) in blocks; zeros where a task does not reach a parameter.
+
+        Raises:
+            EngineError: the graph of the losses was freed by an earlier backward pass.
+        """
+        layout = Layout(parameters)
+        blocks = layout.empty(len(losses))
+        nothing: list[Tensor | None] = [None] * len(parameters)
+        for k, loss in enumerate(losses):
+            gradients = nothing if loss is None else gradients_of(loss, parameters)
+            layout.flatten(gradients, into=[block[k] for block in blocks])
+        n_ranks = ranks()
+        if n_ranks > 1:
+            for block in blocks:
+                torch.distributed.all_reduce(block)
+                block /= n_ranks
+        return Rows(blocks)
+
+    def gramian(self, losses: Sequence[Tensor | None], parameters: Sequence[Tensor]) -> Tensor:
+        """G = J J^T, shape (K, K), float64 for K <= 64."""
+        return self.rows(losses, parameters).gramian()
+
+    def cost(self, parameters: Sequence[Tensor], n_tasks: int) -> Cost:
+        """K backward passes and K copies of the shared parameters."""
+        size = sum(parameter.numel() * parameter.element_size() for parameter in parameters)
+        return Cost(backward_passes=n_tasks, bytes=n_tasks * size)
+
+
+def gradients_of(loss: Tensor, parameters: Sequence[Tensor]) -> Sequence[Tensor | None]:
+    """Gradients of one scalar, None where it does not reach a parameter; the graph is kept."""
+    try:
+        return torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True)
+    except RuntimeError as error:
+        if "second time" not in str(error):
+            raise
+        raise EngineError(
+            "the graph of the losses was freed by an earlier backward(); compute the losses again, and call balance() "
+            "once per forward pass, before backward()"
+        ) from error
