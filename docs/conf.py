@@ -46,6 +46,7 @@ html_show_sourcelink = False
 html_theme_options = {
     "navigation_with_keys": True,
     "show_toc_level": 2,
+    "header_links_before_dropdown": 4,
     "secondary_sidebar_items": ["page-toc"],
     "footer_start": ["copyright"],
     "footer_end": ["theme-version"],
@@ -102,28 +103,41 @@ def write_package_pages() -> None:
 write_package_pages()
 
 
-def keep_bars(_app: object, _what: str, _name: str, _found: object, _options: object, lines: list[str]) -> None:
-    """Show |x| as it is written: in formulas a bar is an absolute value, in reStructuredText a substitution."""
-    literal_indent, is_example, begins_literal = None, False, False
-    for index, line in enumerate(lines):
+def show_formulas(_app: object, _what: str, _name: str, _found: object, _options: object, lines: list[str]) -> None:
+    """Show formulas as they are written.
+
+    An indented paragraph of the prose (before the sections) is a formula: it becomes a literal block. Elsewhere a bar
+    is an absolute value, which reStructuredText would read as a substitution.
+    """
+    shown: list[str] = []
+    before, literal_indent, is_example = "", None, False
+    for position, line in enumerate(lines):
         text, indent = line.strip(), len(line) - len(line.lstrip())
         if not text:
             is_example = False
+            shown.append(line)
             continue
-        if begins_literal:
-            literal_indent, begins_literal = indent, False
         if literal_indent is not None and indent < literal_indent:
             literal_indent = None
         is_example = is_example or text.startswith(">>>")
         if literal_indent is None and not is_example:
-            begins_literal = text.endswith("::")
+            is_prose_before = before and before == before.lstrip() and not before.startswith(("- ", "* "))
+            if before.endswith("::"):
+                literal_indent = indent
+            elif indent and is_prose_before and not lines[position - 1].strip():
+                shown += ["::", ""]
+                literal_indent = indent
+        if literal_indent is None and not is_example:
             parts = re.split(r"(``.*?``)", line)
-            lines[index] = "".join(part if part.startswith("``") else part.replace("|", r"\|") for part in parts)
+            line = "".join(part if part.startswith("``") else part.replace("|", r"\|") for part in parts)
+        shown.append(line)
+        before = line
+    lines[:] = shown
 
 
 def setup(app: Sphinx) -> None:
     """Called by Sphinx."""
-    app.connect("autodoc-process-docstring", keep_bars)
+    app.connect("autodoc-process-docstring", show_formulas, priority=400)  # before napoleon makes fields of sections
 
 
 # --------------------------------------------------------------------------------------------- gallery
