@@ -39,6 +39,9 @@ templates_path = ["_templates"]
 exclude_patterns = ["_build", "gallery/**/*.ipynb", "sg_execution_times.rst"]
 suppress_warnings = ["config.cache"]
 
+highlight_language = "none"  # literal blocks are formulas and files; code names its language
+maximum_signature_line_length = 90
+
 html_theme = "pydata_sphinx_theme"
 html_title = "taskloom"
 html_static_path = ["_static"]
