@@ -214,7 +214,7 @@ def _gain(label: str, score: float, single: float, *, lower: bool) -> float:
     if score * single < 0.0:
         raise DataError(
             f"delta_m: {label} scores {score:g} with multi-task and {single:g} alone, on different sides of 0; "
-            "expected the same sign, because a relative change across 0 has no meaning. Use another metric for this task."
+            "expected the same sign, because a relative change across 0 means nothing. Use another metric of this task."
         )
     return relative_gain(score, single, lower_is_better=lower) if math.isfinite(single) else math.nan
 
