@@ -43,11 +43,11 @@ def catalogue() -> dict[str, tuple[Entry, ...]]:
 
 
 def _candidates(*, baselines: bool) -> Iterator[Entry]:
-    from taskloom.study.candidates import all_candidates
+    from taskloom.study import catalogue as candidates
 
-    for candidate in all_candidates():
+    for candidate in candidates.catalogue():
         if (candidate.family == "baseline") == baselines:
-            yield Entry(candidate.name, f"{candidate.title}: {candidate.summary}", candidate.source)
+            yield Entry(candidate.name, candidate.summary, candidate.source)
 
 
 def _balancers() -> Iterator[Entry]:

@@ -1,7 +1,7 @@
 """The configuration of the commands: a YAML file, overridden by flags, checked as one whole.
 
-The models have the names, defaults and meanings of the parameters of ``tl.read_table``, ``tl.compare`` and
-``tl.fit``. A key that does not exist is an error that names the nearest one.
+The models have the names, defaults and meanings of the parameters of ``tl.read_table`` and ``tl.compare``. A key that
+does not exist is an error that names the nearest one.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ class CompareConfig(TableConfig):
 
 
 class FitConfig(TableConfig):
-    """Settings of ``taskloom fit`` (see ``tl.fit``).
+    """Settings of ``taskloom fit``: a candidate of the comparison, its hyperparameters, how long it is trained.
 
     Example:
         >>> FitConfig().candidate
@@ -103,10 +103,9 @@ class FitConfig(TableConfig):
     out: Path | None = None
     candidate: str = "hard_sharing"
     seed: int = Field(default=0, ge=0)
-    learning_rate: float = Field(default=1e-3, gt=0)
-    weight_decay: float = Field(default=1e-2, ge=0)
-    max_epochs: int = Field(default=100, ge=1)
-    patience: int = Field(default=10, ge=1)
+    settings: dict[str, int | float | str] = {}
+    max_epochs: int | None = Field(default=None, ge=1)
+    patience: int | None = Field(default=None, ge=1)
 
 
 Config = TypeVar("Config", bound=TableConfig)
@@ -118,8 +117,8 @@ def resolve(model: type[Config], file: Path | None, flags: Mapping[str, Any], *,
     Args:
         model: the kind of configuration.
         file: a YAML file, or None for flags and defaults alone.
-        flags: values by name; None and empty lists or mappings mean "not given". ``kinds`` are added to those of
-            the file, column by column; everything else replaces what the file says.
+        flags: values by name; None and empty lists or mappings mean "not given". Mappings (``kinds``, ``settings``)
+            are added to those of the file, entry by entry; everything else replaces what the file says.
         complete: whether the data and a target must be there; False to show a configuration that is still being
             written.
 
@@ -138,8 +137,8 @@ def resolve(model: type[Config], file: Path | None, flags: Mapping[str, Any], *,
     for name, value in flags.items():
         if value is None or (isinstance(value, list | dict) and not value):
             continue
-        if name == "kinds" and isinstance(values.get("kinds"), dict):
-            value = {**values["kinds"], **value}
+        if isinstance(value, dict) and isinstance(values.get(name), dict):
+            value = {**values[name], **value}
         values[name] = value
     try:
         config = model.model_validate(values)

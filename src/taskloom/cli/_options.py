@@ -29,6 +29,7 @@ __all__ = [
     "TaskColumn",
     "Time",
     "split_kinds",
+    "split_settings",
     "table_flags",
 ]
 
@@ -120,13 +121,40 @@ def split_kinds(pairs: list[str] | None) -> dict[str, str]:
         >>> split_kinds(["zip code=categorical", "a=b=numeric"])
         {'zip code': 'categorical', 'a=b': 'numeric'}
     """
-    kinds = {}
+    return _split_pairs(pairs, "expected COLUMN=KIND, for example --kind 'zip=categorical'")
+
+
+def split_settings(pairs: list[str] | None) -> dict[str, int | float | str]:
+    """Read the texts ``name=value`` of the option ``--setting``; numbers become numbers.
+
+    Raises:
+        StudyError: a text without a name or a value.
+
+    Example:
+        >>> split_settings(["width=64", "learning_rate=1e-3"])
+        {'width': 64, 'learning_rate': 0.001}
+    """
+    pairs_of_text = _split_pairs(pairs, "expected NAME=VALUE, for example --setting width=64")
+    return {name: _as_number(text) for name, text in pairs_of_text.items()}
+
+
+def _split_pairs(pairs: list[str] | None, expected: str) -> dict[str, str]:
+    split = {}
     for pair in pairs or []:
-        column, equals, kind = pair.rpartition("=")
-        if not equals or not column or not kind.strip():
-            raise StudyError(f"--kind was given {pair!r}; expected COLUMN=KIND, for example --kind 'zip=categorical'")
-        kinds[column] = kind.strip()
-    return kinds
+        name, _, value = pair.rpartition("=")
+        if not name.strip() or not value.strip():
+            raise StudyError(f"{pair!r} cannot be read; {expected}")
+        split[name] = value.strip()
+    return split
+
+
+def _as_number(text: str) -> int | float | str:
+    for number in (int, float):
+        try:
+            return number(text)
+        except ValueError:
+            continue
+    return text
 
 
 def table_flags(

@@ -26,14 +26,12 @@ def run(settings: CompareConfig, *, quiet: bool = False) -> None:
         TaskloomError: the data, the settings or the folder cannot be used.
     """
     import taskloom as tl
-    from taskloom.data import default_split
     from taskloom.study.budget import Budget
 
     screen = Screen(quiet=quiet)
     budget = Budget.parse(settings.budget)
     data = read(settings, screen)
-    splitter = default_split(data)
-    show_table(screen, data, splitter.split(data, settings.seed))
+    splitter = show_table(screen, data, seed=settings.seed)
     folder = settings.out if settings.out is not None else default_folder(settings.table)
     with output_folder(folder):
         with screen.progress("comparing") as advance:

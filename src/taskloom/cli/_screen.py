@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -42,6 +42,7 @@ class Screen:
     def __init__(self, *, quiet: bool = False) -> None:
         self.is_quiet = quiet
         self._output = _console(to_errors=False)
+        self._warned: set[str] = set()
 
     def say(self, text: str = "") -> None:
         """Show one line, unless quiet."""
@@ -50,21 +51,30 @@ class Screen:
 
     def warn(self, text: str) -> None:
         """Show one line on the error stream, even when quiet: something a person should look at."""
+        self._warned.add(text)
         print(f"warning: {one_paragraph(text)}", file=sys.stderr)
 
     def answer(self, text: str) -> None:
         """Show one line, even when quiet: where the result lies."""
         self._output.print(text, soft_wrap=True)
 
-    def table(self, title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], *, left: int = 1) -> None:
-        """Show a table, unless quiet; the first ``left`` columns are text, the others numbers."""
+    def note(self, text: str) -> None:
+        """Show one line, unless quiet or already shown as a warning."""
+        if text not in self._warned:
+            self.say(f"note: {text}")
+
+    def table(
+        self, title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], *, right: Container[str] = ()
+    ) -> None:
+        """Show a table, unless quiet; the columns named in ``right`` hold numbers and end at one line."""
         if self.is_quiet:
             return
-        table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False)
-        for position, column in enumerate(columns):
-            table.add_column(column, justify="left" if position < left else "right", overflow="fold")
+        table = Table(box=SIMPLE_HEAD, pad_edge=False)
+        for column in columns:
+            table.add_column(column, justify="right" if column in right else "left", overflow="fold")
         for row in rows:
             table.add_row(*("" if cell is None else str(cell) for cell in row))
+        self._output.print(title, style="bold", soft_wrap=True)
         self._output.print(table)
 
     @contextmanager

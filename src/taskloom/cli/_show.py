@@ -29,6 +29,7 @@ def show_results(screen: Screen, results: Results, folder: Path) -> None:
         "Candidates, best first (Delta_m: mean relative gain over single tasks in %; positive = better together)",
         ("candidate", "Delta_m", "parameters", "training", "prediction per row"),
         [_candidate_row(row) for row in results.table().rows(named=True)],
+        right=("Delta_m", "parameters", "training", "prediction per row"),
     )
     best = results.best().candidate
     verdicts = [row for row in results.verdicts().rows(named=True) if row["candidate"] == best]
@@ -37,7 +38,7 @@ def show_results(screen: Screen, results: Results, folder: Path) -> None:
             f"{best}, task by task, against single-task learning (gain with its 95 % interval)",
             ("task", "verdict", "gain", "from", "to", "p (corrected)"),
             [_verdict_row(row) for row in verdicts[:_MOST_TASKS]],
-            left=2,
+            right=("gain", "from", "to", "p (corrected)"),
         )
         if len(verdicts) > _MOST_TASKS:
             counts = Counter(row["verdict"] for row in verdicts)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from taskloom.cli._screen import Screen
 
 if TYPE_CHECKING:
     from taskloom.cli._config import TableConfig
-    from taskloom.data import Listing, MultiTaskData, Split
+    from taskloom.data import MultiTaskData, Splitter
 
 __all__ = ["read", "show_table"]
+
+_MOST_OF_A_ROLE = 40
 
 
 def read(settings: TableConfig, screen: Screen) -> MultiTaskData:
@@ -40,25 +43,45 @@ def read(settings: TableConfig, screen: Screen) -> MultiTaskData:
     return data
 
 
-def show_table(screen: Screen, data: MultiTaskData, split: Split) -> None:
+def show_table(screen: Screen, data: MultiTaskData, *, seed: int) -> Splitter:
     """Show the kinds of the columns, what was ignored and why, and the labelled rows per task and part.
 
     Args:
         screen: where.
         data: the table.
-        split: the parts of the first repetition; the others differ by chance.
+        seed: base seed; the rows are counted in the split of the first repetition.
+
+    Returns:
+        how the rows are split: by group or time where the table has such a column, else at random.
+
+    Raises:
+        DataError: a task cannot have labelled rows in every part.
     """
-    _show_listing(screen, f"Columns of the table ({data.n_rows:,} rows)", data.describe())
+    _show_columns(screen, data)
     for notice in data.notices:
-        screen.say(f"note: {notice}")
-    _show_listing(screen, "Labelled rows per task and part (first repetition)", data.labelled(split).listing())
+        screen.note(notice)
+    from taskloom.data import default_split
+
+    splitter = default_split(data)
+    labelled = data.labelled(splitter.split(data, seed)).listing()
+    parts = labelled.header[1:]
+    screen.table("Labelled rows per task and part (first repetition)", labelled.header, labelled.rows, right=parts)
+    if labelled.note:
+        screen.say(labelled.note)
+    return splitter
 
 
-def _show_listing(screen: Screen, title: str, listing: Listing) -> None:
-    first_number = next(
-        (place for place in range(len(listing.header)) if listing.rows and isinstance(listing.rows[0][place], int)),
-        len(listing.header),
-    )
-    screen.table(title, listing.header, listing.rows, left=first_number)
-    if listing.note:
-        screen.say(listing.note)
+def _show_columns(screen: Screen, data: MultiTaskData) -> None:
+    """The columns; of very many with one role the first ones and their number."""
+    listing = data.describe()
+    by_role = Counter(record["role"] for record in listing.records())
+    shown: Counter[str | int] = Counter()
+    rows = []
+    for record, row in zip(listing.records(), listing.rows, strict=True):
+        shown[record["role"]] += 1
+        if shown[record["role"]] <= _MOST_OF_A_ROLE:
+            rows.append(row)
+    screen.table(f"Columns of the table ({data.n_rows:,} rows)", listing.header, rows, right=("rows",))
+    for role, count in by_role.items():
+        if count > _MOST_OF_A_ROLE:
+            screen.say(f"... and {count - _MOST_OF_A_ROLE} more columns with the role {role!r}")

@@ -36,20 +36,23 @@ def fit(
             rich_help_panel=_TRAINING,
         ),
     ] = None,
-    learning_rate: Annotated[
-        float | None, typer.Option(help="Step of the optimiser. Default: 0.001.", rich_help_panel=_TRAINING)
-    ] = None,
-    weight_decay: Annotated[
-        float | None,
-        typer.Option(help="Shrinking of the weights. Default: 0.01.", rich_help_panel=_TRAINING),
+    setting: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUE",
+            help="Hyperparameter of the candidate, for example learning_rate=0.001 or width=64; repeat for several. "
+            "Those not given have the values with which its tuning would start.",
+            rich_help_panel=_TRAINING,
+        ),
     ] = None,
     max_epochs: Annotated[
-        int | None, typer.Option(help="Longest training. Default: 100.", rich_help_panel=_TRAINING)
+        int | None,
+        typer.Option(help="Longest training. Default: that of a comparison.", rich_help_panel=_TRAINING),
     ] = None,
     patience: Annotated[
         int | None,
         typer.Option(
-            help="Epochs without a better validation score after which training stops. Default: 10.",
+            help="Epochs without a better validation score after which training stops. Default: that of a comparison.",
             rich_help_panel=_TRAINING,
         ),
     ] = None,
@@ -80,8 +83,7 @@ def fit(
             **option.table_flags(data, target, task_column, group_column, time_column, kind, drop, separator, encoding),
             "candidate": candidate,
             "out": out,
-            "learning_rate": learning_rate,
-            "weight_decay": weight_decay,
+            "settings": option.split_settings(setting),
             "max_epochs": max_epochs,
             "patience": patience,
             "seed": seed,

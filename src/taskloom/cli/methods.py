@@ -34,6 +34,6 @@ def methods(
         ]
         if rows:
             shown = True
-            screen.table(title, ("name", "what it does", "source"), rows, left=3)
+            screen.table(title, ("name", "what it does", "source"), rows)
     if not shown:
         raise TaskloomError(f"no method has {find!r} in its line; run 'taskloom methods' to see all of them")
