@@ -1,0 +1,96 @@
+"""A candidate: one way to learn the tasks, as data. A comparison is a list of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Protocol
+
+import numpy as np
+
+from taskloom.study.space import Parameter, Settings
+
+if TYPE_CHECKING:
+    from taskloom.data.table import MultiTaskData
+    from taskloom.fit.result import FitResult
+    from taskloom.fit.training import Training
+    from taskloom.study.problem import Problem
+
+__all__ = ["Candidate", "Family", "Learned", "Learning", "Plan"]
+
+Family = Literal["single", "baseline", "pooled", "joint"]
+
+
+@dataclass(frozen=True, eq=False)
+class Learned:
+    """One predictor that a plan has learned, for one task or several.
+
+    Args:
+        tasks: names of the tasks it answers.
+        score: its validation score (see :class:`taskloom.fit.training.Objective`); lower is better. Trials compete
+            by it.
+        outputs: function from a part (``"validation"``, ``"test"``) to raw outputs (n, n_outputs) per task, for the
+            rows of the part whose target is known.
+        parameters: number of fitted parameters; 0 when that means nothing (trees).
+        seconds: training time.
+        fit: the network's training, None for other estimators.
+    """
+
+    tasks: tuple[str, ...]
+    score: float
+    outputs: Callable[[str], Mapping[str, np.ndarray]]
+    parameters: int
+    seconds: float
+    fit: FitResult | None = None
+
+
+Learning = Generator["list[Training]", "list[FitResult]", "list[Learned]"]
+
+
+class Plan(Protocol):
+    """How a candidate learns. A plan is a frozen dataclass, so that it can go to worker processes."""
+
+    def reason_against(self, data: MultiTaskData) -> str | None:
+        """Why the plan does not fit the data; None if it does."""
+        ...
+
+    def space(self, data: MultiTaskData) -> Sequence[Parameter]:
+        """Hyperparameters that are tuned."""
+        ...
+
+    def learn(self, problem: Problem, settings: Settings) -> Learning:
+        """Learn under one setting: a generator that yields trainings, is sent their results, and returns predictors.
+
+        Whoever runs it collects the trainings of many settings and seeds, and trains those of one shape together.
+        """
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """One way to learn the tasks: a name, a plan, and words for the report.
+
+    Args:
+        name: identifier, ``[a-z][a-z0-9_]*``.
+        title: how tables show it.
+        summary: one plain line.
+        family: ``"single"`` (one network per task), ``"baseline"`` (no network), ``"pooled"`` (one for all tasks as
+            if they were one), ``"joint"`` (multi-task learning).
+        plan: how it learns.
+        source: where it comes from (authors, venue, year, arXiv); empty for common practice.
+        in_default: whether a comparison includes it unless told otherwise.
+
+    Example:
+        >>> import taskloom as tl
+        >>> from taskloom.study.catalogue import catalogue
+        >>> [candidate.name for candidate in catalogue()][:2]
+        ['single_task', 'hard_sharing']
+    """
+
+    name: str
+    title: str
+    summary: str
+    family: Family
+    plan: Plan
+    source: str = ""
+    in_default: bool = True

@@ -1,0 +1,248 @@
+"""Baselines that need no network: independent linear models and boosted trees from scikit-learn."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from taskloom.data.table import MultiTaskData
+from taskloom.study.candidate import Learned, Learning
+from taskloom.study.problem import Problem
+from taskloom.study.space import Choice, LogRange, Parameter, Settings
+from taskloom.task import Kind
+
+__all__ = ["BoostedTrees", "Estimators", "LinearModel"]
+
+
+class EstimatorFamily(Protocol):
+    """A scikit-learn estimator for each kind of task."""
+
+    def space(self) -> Sequence[Parameter]:
+        """Hyperparameters."""
+        ...
+
+    def make(self, kind: Kind, settings: Settings, seed: int) -> Any:
+        """A fresh estimator for a kind."""
+        ...
+
+    def n_parameters(self, estimator: Any) -> int:
+        """Fitted parameters; 0 when that means nothing."""
+        ...
+
+
+@dataclass(frozen=True)
+class LinearModel:
+    """Ridge regression, and logistic regression with the same penalty.
+
+    Example:
+        >>> from taskloom.task import Regression
+        >>> type(LinearModel().make(Regression(), {"penalty": 1.0}, 0)).__name__
+        'Ridge'
+    """
+
+    def space(self) -> Sequence[Parameter]:
+        """Strength of the L2 penalty on standardised inputs."""
+        return [LogRange("penalty", 1e-3, 1e4, default=1.0)]
+
+    def make(self, kind: Kind, settings: Settings, seed: int) -> Any:
+        """Ridge or logistic regression."""
+        from sklearn.linear_model import LogisticRegression, Ridge
+
+        penalty = float(settings["penalty"])
+        return LogisticRegression(C=1.0 / penalty, max_iter=2000) if kind.n_classes else Ridge(alpha=penalty)
+
+    def n_parameters(self, estimator: Any) -> int:
+        """Coefficients and intercepts."""
+        return int(np.size(estimator.coef_) + np.size(estimator.intercept_)) if hasattr(estimator, "coef_") else 0
+
+
+@dataclass(frozen=True)
+class BoostedTrees:
+    """Histogram gradient boosting.
+
+    Example:
+        >>> from taskloom.task import Binary
+        >>> type(BoostedTrees().make(Binary(), default_settings_of_trees(), 0)).__name__
+        'HistGradientBoostingClassifier'
+    """
+
+    def space(self) -> Sequence[Parameter]:
+        """Learning rate, size of the trees, their number, penalty."""
+        return [
+            LogRange("learning_rate", 0.02, 0.3, default=0.1),
+            Choice("leaves", (7, 15, 31), default=15),
+            Choice("trees", (50, 100, 200), default=100),
+            LogRange("penalty", 1e-3, 10.0, default=1.0),
+        ]
+
+    def make(self, kind: Kind, settings: Settings, seed: int) -> Any:
+        """A boosting regressor or classifier."""
+        from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+
+        boosting = HistGradientBoostingClassifier if kind.n_classes else HistGradientBoostingRegressor
+        return boosting(
+            learning_rate=float(settings["learning_rate"]),
+            max_leaf_nodes=int(settings["leaves"]),
+            max_iter=int(settings["trees"]),
+            l2_regularization=float(settings["penalty"]),
+            early_stopping=False,
+            random_state=seed,
+        )
+
+    def n_parameters(self, estimator: Any) -> int:
+        """Trees have no parameters in the sense of a network."""
+        return 0
+
+
+def default_settings_of_trees() -> dict[str, float | int | str]:
+    """The settings a search over boosted trees starts with."""
+    from taskloom.study.space import default_settings
+
+    return default_settings(BoostedTrees().space())
+
+
+@dataclass(frozen=True)
+class Estimators:
+    """One estimator per task, or one for all tasks with the task as an input column.
+
+    Args:
+        family: which estimators.
+        pooled: one estimator for all tasks (several data sets of one kind); default one per task.
+        largest_apart: number of tasks beyond which one estimator per task is too slow to tune; default unlimited.
+    """
+
+    family: EstimatorFamily
+    pooled: bool = False
+    largest_apart: int | None = None
+
+    def reason_against(self, data: MultiTaskData) -> str | None:
+        """Pooling needs several data sets of one kind."""
+        if self.pooled:
+            return reason_against_pooling(data)
+        if self.largest_apart is not None and len(data.tasks) > self.largest_apart:
+            return f"one estimator for each of {len(data.tasks)} tasks is too slow to tune; the pooled form is there"
+        return None
+
+    def space(self, data: MultiTaskData) -> Sequence[Parameter]:
+        """The family's space."""
+        return self.family.space()
+
+    def learn(self, problem: Problem, settings: Settings) -> Learning:
+        """Fit at once; there is nothing to train in batches."""
+        yield from ()
+        if self.pooled:
+            return self._pooled(problem, settings)
+        return [self._one(problem, settings, task.name) for task in problem.tasks]
+
+    def _one(self, problem: Problem, settings: Settings, name: str) -> Learned:
+        column = [task.name for task in problem.tasks].index(name)
+        kind = problem.tasks[column].kind
+        start = time.perf_counter()
+        rows = problem.rows(name, "train")
+        target = problem.tensors.targets[rows, column].double().numpy()
+        estimator = _fit(self.family.make(kind, settings, problem.seed), kind, _inputs(problem, rows), target)
+        seconds = time.perf_counter() - start
+        outputs = {
+            part: {name: _outputs(estimator, kind, _inputs(problem, problem.rows(name, part)))}
+            for part in ("validation", "test")
+        }
+        score = problem.relative_loss(name, outputs["validation"][name], "validation")
+        return Learned((name,), score, lambda part: outputs[part], self.family.n_parameters(estimator), seconds)
+
+    def _pooled(self, problem: Problem, settings: Settings) -> list[Learned]:
+        kind = problem.tasks[0].kind
+        names = [task.name for task in problem.tasks]
+        ids = problem.tensors.task_ids
+        assert ids is not None  # `reason_against` has checked the layout
+        start = time.perf_counter()
+        rows = np.concatenate([problem.rows(name, "train") for name in names])
+        target = problem.tensors.targets[rows, ids[rows]].double().numpy()
+        estimator = _fit(self.family.make(kind, settings, problem.seed), kind, _with_task(problem, rows), target)
+        seconds = time.perf_counter() - start
+        outputs: dict[str, Mapping[str, np.ndarray]] = {}
+        for part in ("validation", "test"):
+            parts = [problem.rows(name, part) for name in names]
+            every = _outputs(estimator, kind, _with_task(problem, np.concatenate(parts)))
+            bounds = np.cumsum([len(own) for own in parts])[:-1]
+            outputs[part] = dict(zip(names, np.split(every, bounds), strict=True))
+        losses = [problem.relative_loss(task.name, outputs["validation"][task.name], "validation")
+                  for task in problem.tasks if task.name in _scored(problem)]
+        return [
+            Learned(
+                tuple(names),
+                float(np.nanmean(losses)),
+                lambda part: outputs[part],
+                self.family.n_parameters(estimator),
+                seconds,
+            )
+        ]
+
+
+def reason_against_pooling(data: MultiTaskData) -> str | None:
+    """Why one predictor for all tasks makes no sense for a data set; None if it does."""
+    if len(data.tasks) < 2:
+        return "there is only one task"
+    if data.layout != "multi_data_set":
+        return "the tasks are different targets of the same rows, so one output cannot serve them all"
+    if len({task.kind for task in data.tasks}) > 1:
+        return "the tasks are of different kinds, so one output cannot serve them all"
+    return None
+
+
+def _scored(problem: Problem) -> tuple[str, ...]:
+    return problem.main or tuple(task.name for task in problem.tasks if not task.auxiliary)
+
+
+def _inputs(problem: Problem, rows: np.ndarray) -> np.ndarray:
+    values: np.ndarray = problem.tensors.inputs[rows].numpy()
+    return values.astype(np.float64)
+
+
+def _with_task(problem: Problem, rows: np.ndarray) -> np.ndarray:
+    """Inputs and one column per task (which of them the row belongs to)."""
+    ids = problem.tensors.task_ids
+    assert ids is not None
+    return np.concatenate([_inputs(problem, rows), np.eye(len(problem.tasks))[ids[rows]]], axis=1)
+
+
+class _Constant:
+    """Stands in where a task has one class in its training rows: no classifier can be fitted."""
+
+    def __init__(self, outputs: np.ndarray) -> None:
+        self.outputs = outputs
+
+
+def _fit(estimator: Any, kind: Kind, inputs: np.ndarray, target: np.ndarray) -> Any:
+    if not kind.n_classes:
+        return estimator.fit(inputs, target)
+    labels = target.astype(np.int64)
+    if len(np.unique(labels)) == 1:
+        shares = np.bincount(labels, minlength=kind.n_classes) + 0.5
+        return _Constant(_logits(shares / shares.sum(), kind))
+    return estimator.fit(inputs, labels)
+
+
+def _outputs(estimator: Any, kind: Kind, inputs: np.ndarray) -> np.ndarray:
+    """Raw outputs (n, n_outputs) in the form of a network's: values, or logits."""
+    if isinstance(estimator, _Constant):
+        return np.broadcast_to(estimator.outputs, (len(inputs), kind.n_outputs)).copy()
+    if not len(inputs):
+        return np.zeros((0, kind.n_outputs))
+    if not kind.n_classes:
+        return np.asarray(estimator.predict(inputs), dtype=np.float64).reshape(-1, 1)
+    known = np.asarray(estimator.classes_, dtype=np.int64)
+    probabilities = np.full((len(inputs), kind.n_classes), 0.0)
+    probabilities[:, known] = estimator.predict_proba(inputs)
+    return _logits(probabilities, kind)
+
+
+def _logits(probabilities: np.ndarray, kind: Kind) -> np.ndarray:
+    """Probabilities (..., n_classes) as raw outputs; bounded away from 0 so that a miss costs a finite amount."""
+    logs = np.log(np.clip(probabilities, 1e-6, 1.0))
+    if kind.n_outputs == 1:
+        return logs[..., 1:] - logs[..., :1]
+    return logs
