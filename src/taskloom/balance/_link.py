@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, ClassVar, Literal
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -120,6 +120,16 @@ class Link(nn.Module):
         own = list(self.parameters())
         return [{"params": own, "lr": 0.025, "weight_decay": 0.0}] if own else []
 
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        try:
+            fn(torch.zeros((), dtype=torch.float64))
+        except TypeError:  # a device without float64: constants are kept in float32 there
+            for name, buffer in self.named_buffers(recurse=False):
+                if buffer.dtype == torch.float64:
+                    setattr(self, name, buffer.float())
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        return self
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"
 
@@ -145,8 +155,11 @@ class Scale(Link):
         return None
 
     def forward(self, flow: Flow) -> Flow:
-        factors = self.scale(flow).to(flow.mix)  # (S,)
-        penalty = self.penalty(flow)
+        return self.rescale(flow, self.scale(flow), self.penalty(flow))
+
+    def rescale(self, flow: Flow, factors: Tensor, penalty: Tensor | None = None) -> Flow:
+        """The flow with its rows multiplied by factors (S,) and a penalty added."""
+        factors = factors.to(flow.mix)
         return flow.becomes(
             mix=factors.unsqueeze(-1) * flow.mix,
             penalty=flow.penalty if penalty is None else flow.penalty + penalty.to(flow.penalty),

@@ -151,9 +151,13 @@ class LogVariances(Scale):
         if bad:
             raise BalanceError(f"uncertainty(): init of the tasks {bad} is not finite; 0.0 is the usual start")
         super().bind(tasks)
-        self.register_buffer("factor", torch.tensor([one.factor for one in chosen]).double(), persistent=False)
-        self.register_buffer("slope", torch.tensor([one.slope for one in chosen]).double(), persistent=False)
-        self.register_buffer("start", torch.tensor(start).double(), persistent=False)
+        # Buffers, so that networks trained together can have different ones; not in the state, they are arguments.
+        for label, numbers in (
+            ("factor", [one.factor for one in chosen]),
+            ("slope", [one.slope for one in chosen]),
+            ("start", start),
+        ):
+            self.register_buffer(label, torch.tensor(numbers, dtype=torch.float64), persistent=False)
         self.log_variance = nn.Parameter(torch.tensor(start, dtype=torch.get_default_dtype()))
 
     def reset(self) -> None:
@@ -169,15 +173,12 @@ class LogVariances(Scale):
                 "has no minimum there. Add a constant to these losses, or weigh them with fixed()"
             )
 
-    def scale(self, flow: Flow) -> Tensor:
-        factor, _, held = self._of(flow)
-        return factor * torch.exp(-held)
-
-    def penalty(self, flow: Flow) -> Tensor:
-        _, slope, held = self._of(flow)
+    def forward(self, flow: Flow) -> Flow:
+        factor, slope, held = self._of(flow)
         each = slope * held if self.regulariser == "log" else nn.functional.softplus(held)
         active = flow.signals.active
-        return each.sum() if active is None else (each * active.to(each)).sum()
+        penalty = each.sum() if active is None else (each * active.to(each)).sum()
+        return self.rescale(flow, factor * torch.exp(-held), penalty)
 
     def _of(self, flow: Flow) -> tuple[Tensor, Tensor, Tensor]:
         """Factor, slope and held log-variance of the tasks of this step, (K,) each."""

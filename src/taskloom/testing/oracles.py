@@ -1,0 +1,286 @@
+"""Check balancers against a file of independently computed values.
+
+    python -m taskloom.testing.oracles FILE [--quiet]
+
+The file is JSON with these lists (all numbers float64):
+
+``inputs``
+    Jacobians: ``id``, ``J`` (K rows of length P), ``losses`` (K).
+``cases``
+    ``id``, ``method``, ``params``, ``input``, ``results`` (each with a ``reference`` name and fields), ``expected``
+    (the reference to test against), ``compare`` (which fields), ``rtol``, ``atol``. Fields: ``weights`` (K), what
+    ``balancer.weights(J @ J.T, losses)`` returns; ``direction`` (P), what ``balancer.direction(J, losses)`` returns;
+    ``value``, the scalar objective; ``grad_log_var`` (K), its gradient in the log-variances.
+``sequences``, ``sequence_cases``
+    the same over steps: ``J`` and ``losses`` have one more axis, and so have the fields. ``log_var`` holds the
+    log-variances before the first step and after each.
+``feature_cases``, ``metric_cases``
+    counted as unsupported.
+
+A field agrees when ``||x - reference|| <= atol + rtol ||reference||``. Every case is a pass, a fail, or unsupported (a
+method, a parameter or a field that this version does not have). The exit status is 0 exactly when no supported case
+fails; 2 when the file cannot be read.
+
+To support a method, add a function from its parameters to a balancer to ``BUILDERS``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from taskloom.balance.base import Balancer
+from taskloom.balance.mix.pcgrad import pcgrad
+from taskloom.balance.reduce.sum import equal
+from taskloom.balance.scale.fixed import fixed
+from taskloom.balance.scale.uncertainty import GAUSSIAN, SOFTMAX, LogVariances, uncertainty
+from taskloom.errors import DataError, TaskloomError
+
+__all__ = ["BUILDERS", "Outcome", "Unsupported", "check_file", "main"]
+
+Parameters = Mapping[str, Any]
+
+
+class Unsupported(Exception):
+    """This version cannot run a case; the message says why."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Result of one case.
+
+    Args:
+        case: id of the case.
+        status: "pass", "fail" or "unsupported".
+        reason: what differs or what is missing; empty for a pass.
+    """
+
+    case: str
+    status: Literal["pass", "fail", "unsupported"]
+    reason: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.status:<11} {self.case}" + (f": {self.reason}" if self.reason else "")
+
+
+# -- methods ----------------------------------------------------------------------------------------------------
+
+
+def _equal(params: Parameters, n_tasks: int) -> Balancer:
+    return equal(_only(params, "reduction")["reduction"])
+
+
+def _fixed(params: Parameters, n_tasks: int) -> Balancer:
+    return fixed(_only(params, "weights")["weights"])
+
+
+def _pcgrad(params: Parameters, n_tasks: int) -> Balancer:
+    given = _only(params, "order", "reduction", defaults={"reduction": "sum"})
+    if not str(given["order"]).startswith("ascending"):
+        raise Unsupported(f"order {given['order']!r}")
+    return pcgrad(given["reduction"], order="ascending")
+
+
+def _uncertainty(params: Parameters, n_tasks: int) -> Balancer:
+    given = _only(params, "log_var", "factors", "kinds", defaults={"factors": "0.5", "kinds": None})
+    if given["kinds"] is not None:
+        known = {"regression": GAUSSIAN, "classification": SOFTMAX}
+        if set(given["kinds"]) - set(known):
+            raise Unsupported(f"kinds {given['kinds']}")
+        return uncertainty([known[kind] for kind in given["kinds"]], init=given["log_var"])
+    if float(given["factors"]) != GAUSSIAN.factor:
+        raise Unsupported(f"factors {given['factors']!r}")
+    return uncertainty(GAUSSIAN, init=given["log_var"])
+
+
+BUILDERS: dict[str, Callable[[Parameters, int], Balancer]] = {
+    "equal": _equal,
+    "fixed": _fixed,
+    "pcgrad": _pcgrad,
+    "uncertainty": _uncertainty,
+}
+
+
+def _only(params: Parameters, *known: str, defaults: Parameters | None = None) -> dict[str, Any]:
+    """Parameters with defaults filled in; parameters that are not known mean an unsupported case."""
+    unknown = sorted(set(params) - set(known))
+    given = {**(defaults or {}), **params}
+    if unknown or set(known) - set(given) - {"log_var"}:
+        raise Unsupported(f"parameters {sorted(params)}")
+    return given
+
+
+# -- one case ---------------------------------------------------------------------------------------------------
+
+
+def _run_case(case: Parameters, given: Parameters) -> dict[str, Tensor]:
+    jacobian, losses = _tensor(given["J"]), _tensor(given["losses"])
+    if case["method"] not in BUILDERS:
+        raise Unsupported(f"method {case['method']!r}")
+    names = [f"task {position}" for position in range(len(losses))]
+    found: dict[str, Tensor] = {}
+    for field in case["compare"]:
+        balancer = BUILDERS[case["method"]](case["params"], len(losses))  # a new one: cases start without history
+        balancer.bind(names)
+        balancer.double().reset()
+        if field == "weights":
+            found[field] = balancer.weights(jacobian @ jacobian.T, losses)
+        elif field == "direction":
+            found[field] = balancer.direction(jacobian, losses)
+        elif field in ("value", "grad_log_var"):
+            found.update(_objective(balancer, jacobian, losses))
+        else:
+            raise Unsupported(f"field {field!r}")
+    return found
+
+
+def _objective(balancer: Balancer, jacobian: Tensor, losses: Tensor) -> dict[str, Tensor]:
+    combination = balancer.combine(losses, jacobian @ jacobian.T if balancer.needs_gramian else None)
+    value = (combination.weights * losses).sum() + combination.penalty
+    found = {"value": value.detach()}
+    parameters = list(balancer.parameters())
+    if parameters:
+        found["grad_log_var"] = torch.autograd.grad(value, parameters)[0]
+    return found
+
+
+def _run_sequence(case: Parameters, sequence: Parameters) -> dict[str, Tensor]:
+    if case["method"] != "uncertainty_trained":
+        raise Unsupported(f"method {case['method']!r}")
+    params = _only(case["params"], "lr", "optimiser", "init")
+    if params["optimiser"] != "plain SGD" or list(case["compare"]) != ["log_var"]:
+        raise Unsupported(f"optimiser {params['optimiser']!r}, fields {case['compare']}")
+    losses = _tensor(sequence["losses"])
+    balancer = uncertainty(GAUSSIAN, init=params["init"])
+    balancer.bind([f"task {position}" for position in range(losses.shape[1])])
+    balancer.double().reset()
+    link = next(iter(balancer))
+    assert isinstance(link, LogVariances)
+    optimiser = torch.optim.SGD(link.parameters(), lr=params["lr"])
+    path = [link.log_variance.detach().clone()]
+    for step in losses[: len(sequence["J"])]:
+        optimiser.zero_grad()
+        combination = balancer.combine(step)
+        torch.autograd.backward((combination.weights * step).sum() + combination.penalty)
+        optimiser.step()
+        path.append(link.log_variance.detach().clone())
+    return {"log_var": torch.stack(path)}
+
+
+def _judge(case: Parameters, found: Mapping[str, Tensor]) -> str:
+    """What differs from the expected result; empty if nothing does."""
+    expected = next((result for result in case["results"] if result["reference"] == case["expected"]), None)
+    if expected is None:
+        raise Unsupported(f"no result of the reference {case['expected']!r}")
+    if "error" in expected:
+        bad = [field for field, value in found.items() if not bool(torch.isfinite(value).all())]
+        return f"not finite: {bad}" if bad else ""
+    for field in case["compare"]:
+        reference, value = _tensor(expected[field]), found[field].to(torch.float64)
+        if reference.shape != value.shape:
+            return f"{field} has shape {tuple(value.shape)}, expected {tuple(reference.shape)}"
+        # Sequences are compared step by step, so that a late step cannot hide behind a large early one.
+        steps = zip(value, reference, strict=True) if reference.ndim > 1 else [(value, reference)]
+        for number, (own, other) in enumerate(steps):
+            error = float(torch.linalg.vector_norm(own - other))
+            allowed = case["atol"] + case["rtol"] * float(torch.linalg.vector_norm(other))
+            if not error <= allowed:  # also true for NaN
+                where = f" at step {number}" if reference.ndim > 1 else ""
+                return f"{field}{where} is off by {error:.3g}, allowed {allowed:.3g}"
+    return ""
+
+
+def _outcomes(
+    cases: Iterable[Parameters],
+    inputs: Mapping[str, Parameters],
+    key: str,
+    run: Callable[[Parameters, Parameters], Mapping[str, Tensor]],
+) -> Iterator[Outcome]:
+    for case in cases:
+        try:
+            reason = _judge(case, run(case, inputs[case[key]]))
+            yield Outcome(case["id"], "fail" if reason else "pass", reason)
+        except Unsupported as why:
+            yield Outcome(case["id"], "unsupported", str(why))
+        except TaskloomError as error:
+            yield Outcome(case["id"], "fail", f"{type(error).__name__}: {error}")
+
+
+def check_file(path: Path | str) -> list[Outcome]:
+    """Run every case of a file.
+
+    Args:
+        path: the JSON file.
+
+    Returns:
+        one outcome per case, in the order of the file.
+
+    Raises:
+        DataError: the file cannot be read or lacks a part.
+
+    Example:
+        >>> import json, tempfile
+        >>> case = {"id": "equal", "method": "equal", "params": {"reduction": "mean"}, "input": "one",
+        ...         "results": [{"reference": "hand", "weights": [0.5, 0.5]}], "expected": "hand",
+        ...         "compare": ["weights"], "rtol": 1e-12, "atol": 1e-12}
+        >>> one = {"id": "one", "J": [[1.0], [2.0]], "losses": [1.0, 1.0]}
+        >>> with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+        ...     json.dump({"inputs": [one], "cases": [case]}, file)
+        ...     file.flush()
+        ...     print(check_file(file.name)[0])
+        pass        equal
+    """
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        inputs = {one["id"]: one for one in content.get("inputs", [])}
+        sequences = {one["id"]: one for one in content.get("sequences", [])}
+        outcomes = list(_outcomes(content.get("cases", []), inputs, "input", _run_case))
+        outcomes += _outcomes(content.get("sequence_cases", []), sequences, "sequence", _run_sequence)
+        for group in ("feature_cases", "metric_cases"):
+            outcomes += [Outcome(str(case.get("id", group)), "unsupported", group) for case in content.get(group, [])]
+    except (OSError, ValueError, KeyError, AttributeError) as error:
+        if isinstance(error, TaskloomError):
+            raise
+        raise DataError(
+            f"{path}: found no readable file of oracle values ({type(error).__name__}: {error}); expected JSON with "
+            "the lists inputs, cases, sequences and sequence_cases"
+        ) from error
+    return outcomes
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Command line: print every outcome and the counts; 0 when no supported case fails, 2 for an unreadable file."""
+    parser = argparse.ArgumentParser(
+        prog="python -m taskloom.testing.oracles", description="Check balancers against a file of known values."
+    )
+    parser.add_argument("file", help="JSON file of cases (layout: see the module documentation)")
+    parser.add_argument("--quiet", action="store_true", help="print only failures and the counts")
+    options = parser.parse_args(arguments)
+    try:
+        outcomes = check_file(options.file)
+    except DataError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    counts = dict.fromkeys(("pass", "fail", "unsupported"), 0)
+    for outcome in outcomes:
+        counts[outcome.status] += 1
+        if outcome.status == "fail" or not options.quiet:
+            sys.stdout.write(f"{outcome}\n")
+    sys.stdout.write(f"{counts['pass']} passed, {counts['fail']} failed, {counts['unsupported']} unsupported\n")
+    return 1 if counts["fail"] else 0
+
+
+def _tensor(values: Any) -> Tensor:
+    return torch.tensor(values, dtype=torch.float64)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
