@@ -9,7 +9,7 @@ from torch import nn
 
 from taskloom.nn._grow import add_copy, grown
 from taskloom.nn.adapters import build_copies
-from taskloom.nn.heads.default import build_heads
+from taskloom.nn.heads.default import build_head, build_heads
 from taskloom.nn.model import Freeze, MultiTaskModel, trainable
 from taskloom.task import Task
 
@@ -64,5 +64,5 @@ class SeparateEncoders(MultiTaskModel):
         """
         model = grown(self, task, freeze=freeze, shared=())
         add_copy(model.encoders)
-        model.heads.append(head if head is not None else build_heads([task], model.encoders[-1], example=example)[0])
+        model.heads.append(build_head(task, model.encoders[-1], others=self.heads, head=head, example=example))
         return model

@@ -85,7 +85,7 @@ def _check_aligned(networks: Parallel, task_names: Sequence[str]) -> None:
     first = {name: tuple(parameter.shape) for name, parameter in networks[0].named_parameters()}
     for task, network in zip(task_names[1:], networks[1:], strict=True):
         other = {name: tuple(parameter.shape) for name, parameter in network.named_parameters()}
-        for name in first.keys() | other.keys():
+        for name in first | other:
             if first.get(name) != other.get(name):
                 raise TaskError(
                     f"task networks cannot be coupled, {name!r} is {first.get(name, 'missing')} for {task_names[0]!r} "

@@ -12,7 +12,7 @@ from taskloom.errors import TaskError
 from taskloom.nn._batching import computes_together, couples_rows, run_together
 from taskloom.nn._grow import freeze_module, grown
 from taskloom.nn.conditions.base import Condition
-from taskloom.nn.heads.default import build_heads
+from taskloom.nn.heads.default import build_head, build_heads
 from taskloom.nn.heads.form import check_one_form
 from taskloom.nn.model import Freeze, MultiTaskModel, trainable
 from taskloom.task import Task
@@ -183,13 +183,16 @@ class Conditioned(MultiTaskModel):
         conditions = [condition.only(index) for condition in self._conditions()]
         return _TaskPath(self.encoder, self.places, conditions, self.heads[0 if self.has_common_head else index])
 
-    def add_task(self, task: Task, *, freeze: Freeze = "none", head: nn.Module | None = None) -> Self:
+    def add_task(
+        self, task: Task, *, freeze: Freeze = "none", head: nn.Module | None = None, example: Any = None
+    ) -> Self:
         """A new model with one more task vector per condition, and one more head if there is one per task.
 
         Args:
             task: the new task.
             freeze: ``"old"`` freezes everything that exists, ``"shared"`` all but the task vectors and heads.
             head: head of the new task, where each task has its own; default by kind.
+            example: sample input, only needed when no existing head is linear and the encoder does not say its width.
         """
         model = grown(self, task, freeze=freeze, shared=())
         if freeze == "shared":
@@ -201,7 +204,7 @@ class Conditioned(MultiTaskModel):
         if model.has_common_head:
             check_one_form(model.task_objects, architecture="Conditioned with a common head")
         else:
-            model.heads.append(head if head is not None else build_heads([task], model.encoder)[0])
+            model.heads.append(build_head(task, model.encoder, others=self.heads, head=head, example=example))
         return model
 
 

@@ -11,7 +11,7 @@ from taskloom.nn._batching import run_together
 from taskloom.nn._grow import grown
 from taskloom.nn._inputs import read_request
 from taskloom.nn.fork import fork
-from taskloom.nn.heads.default import build_heads
+from taskloom.nn.heads.default import build_head, build_heads
 from taskloom.nn.model import Freeze, MultiTaskModel, trainable
 from taskloom.task import Task
 
@@ -116,6 +116,5 @@ class HardSharing(MultiTaskModel):
             example: sample input, only needed when the encoder does not say its ``out_features``.
         """
         model = grown(self, task, freeze=freeze, shared=("encoder",))
-        made = head if head is not None else build_heads([task], model.encoder, example=example)[0]
-        model.heads.append(made)
+        model.heads.append(build_head(task, model.encoder, others=self.heads, head=head, example=example))
         return model

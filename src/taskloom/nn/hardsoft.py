@@ -15,7 +15,7 @@ from taskloom.nn._inputs import read_request
 from taskloom.nn._tie import Tie
 from taskloom.nn.adapters import build_copies
 from taskloom.nn.fork import fork
-from taskloom.nn.heads.default import build_heads
+from taskloom.nn.heads.default import build_head, build_heads
 from taskloom.nn.model import Freeze, MultiTaskModel, trainable
 from taskloom.task import Task
 
@@ -144,6 +144,6 @@ class HardSoftMix(MultiTaskModel):
         """
         model = grown(self, task, freeze=freeze, shared=("trunk",))
         add_copy(model.encoders)
-        model.heads.append(head if head is not None else build_heads([task], model.encoders[-1], example=example)[0])
+        model.heads.append(build_head(task, model.encoders[-1], others=self.heads, head=head, example=example))
         model.tie.recheck(model.encoders, model.tasks)
         return model

@@ -6,7 +6,6 @@ import copy
 from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar, Literal, Self
 
-import torch
 from torch import Tensor, nn
 
 from taskloom.nn._inputs import read_request
@@ -40,6 +39,7 @@ class MultiTaskModel(nn.Module):
         TaskError: no task, or two tasks with one name.
 
     Example:
+        >>> import torch
         >>> from taskloom.nn import HardSharing, MLP
         >>> from taskloom.task import Regression
         >>> model = HardSharing(MLP(4), [Task(name="a", kind=Regression()), Task(name="b", kind=Regression())])
@@ -125,7 +125,7 @@ class MultiTaskModel(nn.Module):
         values = list(self.penalties().values())
         if not values:
             return next(self.parameters()).new_zeros(())
-        return torch.stack(values).sum() if len(values) > 1 else values[0]
+        return sum(values[1:], start=values[0])
 
     def phases(self) -> Iterator[Phase]:
         """How to train: one phase that trains everything."""
@@ -158,7 +158,7 @@ class MultiTaskModel(nn.Module):
         count = {group: sum(p.numel() for p in getattr(self, f"{group}_parameters")()) for group in _GROUPS}
         own = {task: sum(p.numel() for p in self.task_parameters(task)) for task in self.tasks}
         total = sum(parameter.numel() for parameter in self.parameters())
-        paths = {task: count["shared"] + own[task] for task in self.tasks}
+        paths = {task: sum(p.numel() for p in self.path(task).parameters()) for task in self.tasks}
         return {"architecture": type(self).__name__, "total": total, **count, "task": own, "path": paths}
 
 

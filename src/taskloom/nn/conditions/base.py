@@ -77,10 +77,9 @@ class Condition(nn.Module):
 
     def only(self, index: int) -> Self:
         """A copy that knows one task, which is then its task 0."""
-        alone = copy.deepcopy(self)
+        own = nn.ParameterList([copy.deepcopy(self.vectors[index])] if self.width else [])
+        alone = copy.deepcopy(self, {id(self.vectors): own})
         alone.n_tasks = 1
-        if self.width:
-            alone.vectors = nn.ParameterList([alone.vectors[index]])
         return alone
 
     def add_task(self, n_tasks: int) -> Self:

@@ -13,7 +13,7 @@ from taskloom.errors import TaskError
 from taskloom.nn.parallel import Parallel
 from taskloom.task import Kind, Task
 
-__all__ = ["build_heads", "default_head", "features_of"]
+__all__ = ["build_head", "build_heads", "default_head", "features_of"]
 
 
 @singledispatch
@@ -101,3 +101,27 @@ def build_heads(
     if len({id(head) for head in heads.values()}) < len(names):
         raise TaskError("one head module is given for several tasks; give each task its own module")
     return Parallel([heads[name] for name in names])
+
+
+def build_head(
+    task: Task, encoder: nn.Module, *, others: Parallel, head: nn.Module | None = None, example: Any = None
+) -> nn.Module:
+    """Head of one more task: the given one, or the default of its kind, as wide as the linear heads that exist.
+
+    Args:
+        task: the new task.
+        encoder: what computes the features; asked for their width when no existing head is linear.
+        others: the heads that exist.
+        head: the head, if the user gives one.
+        example: sample input of the encoder, see :func:`features_of`.
+
+    Example:
+        >>> from taskloom.task import Regression
+        >>> task = Task(name="price", kind=Regression())
+        >>> build_head(task, nn.Flatten(), others=Parallel([nn.Linear(8, 3)]))
+        Linear(in_features=8, out_features=1, bias=True)
+    """
+    if head is not None:
+        return head
+    widths = [other.in_features for other in others if isinstance(other, nn.Linear)]
+    return default_head(task.kind, widths[0] if widths else features_of(encoder, example=example))

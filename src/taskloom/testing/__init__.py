@@ -1,0 +1,11 @@
+"""Law suites: what every balancer, model, ... of the library keeps, as test classes for code of your own."""
+
+from taskloom._lazy import attach
+
+__getattr__, __dir__, __all__ = attach(
+    __name__,
+    {
+        "BalancerLaws": "balancers",
+        "ModelLaws": "models",
+    },
+)

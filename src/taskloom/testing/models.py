@@ -1,0 +1,401 @@
+"""Laws that every architecture keeps, as a test class to inherit.
+
+    class TestMyArchitecture(ModelLaws):
+        def make_model(self, tasks):
+            return MyArchitecture(MLP(self.n_features), tasks)
+
+pytest then runs all of them on the model in float64. Laws about a cut, about one input per task and about adding tasks
+run where they apply.
+"""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, grad, stack_module_state, vmap
+
+from taskloom.errors import TaskError
+from taskloom.nn import MultiTaskModel, NoCommonFeature, UnknownTask, batched_evaluation, check_partition
+from taskloom.nn.model import Freeze
+from taskloom.task import Binary, Multiclass, Regression, Task
+
+__all__ = ["ModelLaws"]
+
+_NAMES = ("height", "keys", "a.b/c", "길이", "5", "training", "price (€)")
+
+
+class ModelLaws:
+    """Inherit this class, write :meth:`make_model`, and pytest checks the contract of an architecture.
+
+    Example:
+        >>> from taskloom.nn import HardSharing, MLP
+        >>> class TestHardSharing(ModelLaws):
+        ...     def make_model(self, tasks):
+        ...         return HardSharing(MLP(self.n_features, (5,)), tasks)
+        >>> TestHardSharing().test_partition()
+    """
+
+    n_features = 6
+    """Width of the inputs that :meth:`make_inputs` draws."""
+    one_kind = False
+    """Whether all tasks must be of one kind."""
+    can_add_tasks = True
+    """Whether ``add_task`` is supported."""
+    vectorises = True
+    """Whether the model runs under ``torch.func.vmap``; law for all but models with batch statistics."""
+    sizes = (1, 2, 3, 7)
+    """Numbers of tasks that are tried."""
+
+    # ---------------------------------------------------------------- what a test class may change
+
+    def make_model(self, tasks: Sequence[Task]) -> MultiTaskModel:
+        """Build the model under test; called under a fixed torch seed."""
+        raise NotImplementedError("write make_model(self, tasks) in your test class")
+
+    def make_tasks(self, n_tasks: int) -> list[Task]:
+        """Tasks of three kinds (or of one, see :attr:`one_kind`) with difficult names."""
+        kinds = [Regression()] if self.one_kind else [Regression(), Binary(), Multiclass(3)]
+        return [Task(name=_NAMES[index], kind=kinds[index % len(kinds)]) for index in range(n_tasks)]
+
+    def make_inputs(self, n_rows: int, *, seed: int = 0) -> Any:
+        """Random float64 inputs (n_rows, n_features)."""
+        generator = torch.Generator().manual_seed(seed)
+        return torch.randn(n_rows, self.n_features, dtype=torch.float64, generator=generator)
+
+    def parameter_count(self, tasks: Sequence[Task]) -> int | None:
+        """Number of parameters by the formula of the architecture; None: not checked."""
+        return None
+
+    # ---------------------------------------------------------------- building blocks
+
+    def build(self, n_tasks: int = 3, *, seed: int = 0) -> MultiTaskModel:
+        """The model in float64 with disturbed parameters, so that nothing is zero by initialisation."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            model = self.make_model(self.make_tasks(n_tasks)).double()
+            with torch.no_grad():
+                for parameter in model.parameters():
+                    parameter.add_(0.1 * torch.randn_like(parameter))
+        return model
+
+    def inputs_per_task(self, model: MultiTaskModel, n_rows: int | Sequence[int]) -> dict[str, Any]:
+        """One input per task; n_rows rows each, or as many as the sequence says."""
+        rows = [n_rows] * len(model.tasks) if isinstance(n_rows, int) else list(n_rows)
+        return {task: self.make_inputs(rows[k], seed=k + 1) for k, task in enumerate(model.tasks)}
+
+    # ---------------------------------------------------------------- laws of the forward pass
+
+    def test_outputs(self) -> None:
+        """Exactly the tasks asked for, in model order, with as many outputs as their kinds have."""
+        model = self.build()
+        outputs = model(self.make_inputs(5))
+        assert list(outputs) == list(model.tasks)
+        for task in model.task_objects:
+            assert outputs[task.name].shape == (5, task.kind.n_outputs)
+        asked = list(reversed(model.tasks[1:]))
+        assert list(model(self.make_inputs(5), asked)) == list(model.tasks[1:])
+
+    def test_forward_is_heads_of_features(self) -> None:
+        """``forward == heads o features``."""
+        model = self.build().eval()
+        inputs = self.make_inputs(4)
+        features = model.features(inputs)
+        outputs = model.decide(list(features.values()), range(len(model.tasks)))
+        _assert_equal(dict(zip(model.tasks, outputs, strict=True)), model(inputs))
+
+    def test_fewer_tasks_same_answers(self) -> None:
+        """In evaluation mode, asking for fewer tasks changes no bit; in training mode nothing but rounding."""
+        for n_tasks in self.sizes[1:]:
+            model = self.build(n_tasks)
+            for inputs in (self.make_inputs(4), self.inputs_per_task(model, 4)):
+                asked = list(model.tasks[::2])
+                model.eval()
+                everything = model(inputs)
+                _assert_equal(model(inputs, asked), {task: everything[task] for task in asked})
+                _assert_equal(model(inputs), everything)
+                if not _has_batch_statistics(model):
+                    model.train()
+                    everything = model(inputs)
+                    _assert_close(model(inputs, asked), {task: everything[task] for task in asked})
+
+    def test_one_input_per_task(self) -> None:
+        """Batches of different sizes, each of its own task, give what each task gives alone."""
+        for n_tasks in self.sizes:
+            model = self.build(n_tasks)
+            inputs = self.inputs_per_task(model, [3 + k % 3 for k in range(n_tasks)])
+            model.eval()
+            alone = {task: model(inputs[task], [task])[task] for task in model.tasks}
+            _assert_equal(model(inputs), alone)
+            with batched_evaluation():
+                _assert_close(model(inputs), alone)
+                _assert_close(model(self.inputs_per_task(model, 4)), model(self.inputs_per_task(model, 4)))
+            model.train()
+            _assert_close(model(inputs), {task: model(inputs[task], [task])[task] for task in model.tasks})
+
+    def test_batched_computation_has_the_same_gradients(self) -> None:
+        """Tasks computed together in training mode: the gradients of computing them one by one."""
+        n_tasks = self.sizes[-1]
+        model = self.build(n_tasks).train()
+        for inputs in (self.make_inputs(4), self.inputs_per_task(model, 4)):
+            parts = inputs if isinstance(inputs, Mapping) else dict.fromkeys(model.tasks, inputs)
+            together = _gradients(model, _total(model(inputs)))
+            alone = _gradients(model, _total({task: model(parts[task], [task])[task] for task in model.tasks}))
+            if not _has_batch_statistics(model):
+                _assert_close(together, alone)
+
+    def test_batch_of_one(self) -> None:
+        """One row works in evaluation mode."""
+        model = self.build().eval()
+        for output in model(self.make_inputs(1)).values():
+            assert output.shape[0] == 1
+            assert bool(torch.isfinite(output).all())
+
+    def test_one_task(self) -> None:
+        """A model of one task works, and has no penalty that compares tasks."""
+        model = self.build(1)
+        output = model(self.make_inputs(4))[model.tasks[0]]
+        (output.square().mean() + model.penalty()).backward()
+        assert model.penalty().shape == ()
+
+    def test_bad_requests(self) -> None:
+        """Unknown tasks and mappings of mixed keys are refused with a message that names them."""
+        model = self.build()
+        inputs = self.make_inputs(2)
+        _assert_raises(lambda: model(inputs, ["zz"]), UnknownTask, "unknown task 'zz'; this model has")
+        _assert_raises(lambda: model(inputs, []), TaskError, "at least one task")
+        _assert_raises(lambda: model({model.tasks[0]: inputs, "mask": inputs}), TaskError, "inputs mix task names")
+        _assert_raises(lambda: model({model.tasks[0]: inputs}, [model.tasks[1]]), TaskError, "no task is in both")
+
+    # ---------------------------------------------------------------- laws of the parameters
+
+    def test_partition(self) -> None:
+        """Every trainable parameter is in exactly one group, and the groups tell who reaches what."""
+        for n_tasks in self.sizes:
+            model = self.build(n_tasks)
+            check_partition(model, self.make_inputs(6))
+        first = [*model.shared_parameters(), *model.task_parameters(model.tasks[0])][0]
+        first.requires_grad_(False)
+        check_partition(model, self.make_inputs(6))
+
+    def test_gradients_stay_with_their_task(self) -> None:
+        """The loss of one task has zero gradient on the parameters of every other."""
+        model = self.build().train()
+        outputs = model(self.make_inputs(5))
+        for task in model.tasks:
+            others = [p for other in model.tasks if other != task for p in model.task_parameters(other)]
+            if not others:
+                continue
+            found = torch.autograd.grad(_project(outputs[task]), others, allow_unused=True, retain_graph=True)
+            assert all(gradient is None or not gradient.any() for gradient in found)
+
+    def test_parameter_count(self) -> None:
+        """As many parameters as the formula says."""
+        for n_tasks in self.sizes:
+            expected = self.parameter_count(self.make_tasks(n_tasks))
+            model = self.build(n_tasks)
+            found = sum(parameter.numel() for parameter in model.parameters())
+            assert expected is None or found == expected, f"{found} parameters, expected {expected}"
+            assert model.describe()["total"] == found
+
+    def test_penalties(self) -> None:
+        """Named finite scalars that depend on parameters only; their sum is ``penalty()``."""
+        model = self.build()
+        penalties = model.penalties()
+        assert all(value.shape == () and bool(torch.isfinite(value)) for value in penalties.values())
+        total = sum((value.double() for value in penalties.values()), torch.zeros((), dtype=torch.float64))
+        assert torch.allclose(model.penalty().double(), total, rtol=1e-12, atol=0)
+
+    def test_phases(self) -> None:
+        """At least one phase."""
+        assert list(self.build().phases())
+
+    # ---------------------------------------------------------------- laws of the cut
+
+    def test_cut(self) -> None:
+        """``decode(encode(x)) == forward(x)`` and gradients at the cut, carried back, are those of the parameters."""
+        model = self.build().train()
+        inputs = self.make_inputs(5)
+        if not model.has_cut:
+            _assert_raises(lambda: model.encode(inputs), NoCommonFeature, "use parameter gradients")
+            _assert_raises(lambda: model.decode((inputs,)), NoCommonFeature, "use parameter gradients")
+            return
+        model.eval()
+        for given in (inputs, self.inputs_per_task(model, [2, 3, 4])):
+            _assert_equal(model.decode(model.encode(given)), model(given))
+        asked = [model.tasks[1]]
+        _assert_equal(model.decode(model.encode(inputs, asked), asked), model(inputs, asked))
+        model.train()
+        shared = list(model.shared_parameters())
+        weights = dict(zip(model.tasks, (0.2, 1.0, 3.0), strict=True))
+        for given in (inputs, self.inputs_per_task(model, 4)):
+            total = sum(weights[task] * _project(output) for task, output in model(given).items())
+            assert isinstance(total, Tensor)
+            expected = torch.autograd.grad(total, shared)
+            cut = model.encode(given)
+            leaves = [part.detach().requires_grad_() for part in cut]
+            outputs = model.decode(leaves)
+            at_cut = [torch.zeros_like(leaf) for leaf in leaves]
+            for task, output in outputs.items():
+                rows = torch.autograd.grad(_project(output), leaves, allow_unused=True, retain_graph=True)
+                for gradient, row in zip(at_cut, rows, strict=True):
+                    gradient += 0 if row is None else weights[task] * row
+            found = torch.autograd.grad(cut, shared, at_cut)
+            for one, other in zip(found, expected, strict=True):
+                assert torch.allclose(one, other, rtol=1e-12, atol=1e-12)
+
+    # ---------------------------------------------------------------- laws of many models at once
+
+    def test_many_models_at_once(self) -> None:
+        """Three models under ``functional_call`` and ``vmap``: outputs, penalties and gradients of separate runs."""
+        if not self.vectorises:
+            return
+        for n_tasks in (self.sizes[1], self.sizes[-1]):
+            models = [self.build(n_tasks, seed=seed).train() for seed in range(3)]
+            parameters, buffers = stack_module_state(list[nn.Module](models))
+            parameters = {name: value.detach() for name, value in parameters.items()}
+            objective = _Objective(models[0])
+            for inputs in (self.make_inputs(4), self.inputs_per_task(models[0], 4)):
+
+                def value(own: dict[str, Tensor], kept: dict[str, Tensor], given: Any = inputs) -> Tensor:
+                    state = {f"model.{name}": tensor for name, tensor in (own | kept).items()}
+                    result: Tensor = functional_call(objective, state, (given,))  # noqa: B023
+                    return result
+
+                values = vmap(value)(parameters, buffers)
+                gradients = vmap(grad(value))(parameters, buffers)
+                for index, model in enumerate(models):
+                    alone = _Objective(model)(inputs)
+                    assert torch.allclose(values[index], alone, rtol=1e-12, atol=1e-12)
+                    expected = _gradients(model, alone)
+                    _assert_close({name: gradients[name][index] for name in expected}, expected)
+
+    # ---------------------------------------------------------------- laws of state, copies, export, new tasks
+
+    def test_state_round_trip(self) -> None:
+        """Loading the state of one model into another makes its answers and penalties equal, bit by bit."""
+        model, other = self.build(seed=0).eval(), self.build(seed=1).eval()
+        other.load_state_dict(model.state_dict())
+        _assert_equal(other(self.make_inputs(4)), model(self.make_inputs(4)))
+        assert torch.equal(other.penalty(), model.penalty())
+
+    def test_copies(self) -> None:
+        """Copies by deepcopy and pickle are equal, also after a batched forward pass; half precision and back works."""
+        model = self.build(self.sizes[-1])
+        model.train()
+        _total(model(self.make_inputs(4))).backward()
+        model.eval()
+        expected = model(self.make_inputs(4))
+        _assert_equal(copy.deepcopy(model)(self.make_inputs(4)), expected)
+        _assert_equal(pickle.loads(pickle.dumps(model))(self.make_inputs(4)), expected)  # noqa: S301 - our own bytes
+        rounded = copy.deepcopy(model).half().double()
+        assert rounded.state_dict().keys() == model.state_dict().keys()
+        assert all(bool(torch.isfinite(output).all()) for output in rounded(self.make_inputs(4)).values())
+
+    def test_export(self) -> None:
+        """The exported network of a task gives the task's answers, bit by bit, and holds only what it needs."""
+        model = self.build().eval()
+        inputs = self.make_inputs(4)
+        expected = model(inputs)
+        for task in model.tasks:
+            exported = model.export(task)
+            assert not isinstance(exported, MultiTaskModel)
+            assert torch.equal(exported(inputs), expected[task])
+            n_kept = sum(parameter.numel() for parameter in exported.parameters())
+            assert n_kept == model.describe()["path"][task] <= model.describe()["total"]
+        _assert_equal(model.derive().export()(inputs), expected)
+
+    def test_add_task(self) -> None:
+        """After ``add_task(freeze="old")`` and training, old answers are bit-equal; the groups stay a partition."""
+        if not self.can_add_tasks:
+            return
+        model = self.build().eval()
+        inputs = self.make_inputs(6)
+        before = model(inputs)
+        new_task = Task(name="new", kind=self.make_tasks(1)[0].kind)
+        choices: tuple[Freeze, ...] = ("old", "shared", "none")
+        for freeze in choices:
+            larger = model.add_task(new_task, freeze=freeze).double()
+            assert larger.tasks == (*model.tasks, "new")
+            _assert_equal(larger.eval()(inputs, model.tasks), before)
+            if freeze != "shared":
+                check_partition(larger, inputs)
+            _train(larger, inputs)
+            after = larger.eval()(inputs)
+            if freeze == "old":
+                _assert_equal({task: after[task] for task in model.tasks}, before)
+        _assert_equal(model(inputs), before)
+
+
+class _Objective(nn.Module):
+    """Sum of simple losses plus the penalty, as a module for ``functional_call``."""
+
+    def __init__(self, model: MultiTaskModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, inputs: Any) -> Tensor:
+        return _total(self.model(inputs)) + self.model.penalty()
+
+
+def _assert_raises(call: Callable[[], object], error: type[Exception], words: str) -> None:
+    message = None
+    try:
+        call()
+    except error as raised:
+        message = str(raised)
+    assert message is not None, f"expected {error.__name__}: {words}"
+    assert words in message, f"expected {words!r} in {message!r}"
+
+
+def _total(outputs: Mapping[str, Tensor]) -> Tensor:
+    values = [_project(output) for output in outputs.values()]
+    return sum(values[1:], start=values[0])
+
+
+def _project(output: Tensor) -> Tensor:
+    """A scalar that depends on all outputs in different ways."""
+    weights = torch.linspace(0.5, 1.5, output.numel(), dtype=output.dtype, device=output.device)
+    return ((output - 0.3).square().flatten() * weights).mean()
+
+
+def _gradients(model: nn.Module, value: Tensor) -> dict[str, Tensor]:
+    named = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    found = torch.autograd.grad(value, list(named.values()), allow_unused=True)
+    pairs = zip(named.items(), found, strict=True)
+    return {name: torch.zeros_like(p) if gradient is None else gradient for (name, p), gradient in pairs}
+
+
+def _train(model: MultiTaskModel, inputs: Any) -> None:
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    if not parameters:
+        return
+    optimiser = torch.optim.AdamW(parameters, lr=0.05, weight_decay=0.1)
+    model.train()
+    for _ in range(5):
+        optimiser.zero_grad()
+        value = _total(model(inputs)) + model.penalty()
+        value.backward()
+        optimiser.step()
+
+
+def _has_batch_statistics(model: nn.Module) -> bool:
+    return any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in model.modules())
+
+
+def _assert_equal(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
+    assert list(found) == list(expected)
+    for name in expected:
+        assert torch.equal(found[name], expected[name]), f"{name!r} differs"
+
+
+def _assert_close(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
+    assert list(found) == list(expected)
+    for name in expected:
+        difference = (found[name] - expected[name]).abs().max() if expected[name].numel() else torch.zeros(())
+        scale = 1 + expected[name].abs().max()
+        assert bool(difference <= 1e-12 * scale), f"{name!r} differs by {float(difference):.3g}"
