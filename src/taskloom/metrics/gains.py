@@ -35,6 +35,7 @@ __all__ = ["transfer_report"]
 
 Correction = Literal["holm", "benjamini_hochberg", "none"]
 Baseline = Literal["same_size", "same_total_cost", "best_tuned"]
+NanPolicy = Literal["raise", "drop_pair"]
 
 _CORRECTIONS: Mapping[Correction, Callable[[np.ndarray], np.ndarray]] = {
     "holm": holm,
@@ -54,7 +55,7 @@ def transfer_report(
     correction: Correction = "holm",
     denominator: Denominator = "single",
     baseline: Baseline = "best_tuned",
-    nan_policy: Literal["raise", "drop_pair"] = "raise",
+    nan_policy: NanPolicy = "raise",
     generator: np.random.Generator | None = None,
 ) -> TransferReport:
     """Compare learning tasks together with learning them apart, task by task, over seeds.
@@ -101,7 +102,7 @@ def transfer_report(
         >>> gain.verdict, round(gain.mean, 2), gain.corrected_p
         ('better', 9.76, 0.03125)
     """
-    _check_settings(alpha, margin, correction, denominator, baseline)
+    _check_settings(alpha, margin, correction, denominator, baseline, nan_policy)
     names = matching_tasks(single, joint)
     lower = {name: direction(lower_is_better, name) for name in names}
     drop = nan_policy == "drop_pair"
@@ -168,7 +169,9 @@ def transfer_report(
     )
 
 
-def _check_settings(alpha: float, margin: float, correction: str, denominator: str, baseline: str) -> None:
+def _check_settings(
+    alpha: float, margin: float, correction: str, denominator: str, baseline: str, nan_policy: str
+) -> None:
     """Refuse settings out of range, naming the argument."""
     if not 0.0 < alpha < 1.0:
         raise DataError(f"transfer_report: found alpha = {alpha!r}; expected a level between 0 and 1, such as 0.05")
@@ -178,6 +181,7 @@ def _check_settings(alpha: float, margin: float, correction: str, denominator: s
         ("correction", correction, get_args(Correction)),
         ("denominator", denominator, get_args(Denominator)),
         ("baseline", baseline, get_args(Baseline)),
+        ("nan_policy", nan_policy, get_args(NanPolicy)),
     ):
         if value not in known:
             raise DataError(
