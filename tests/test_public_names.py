@@ -94,8 +94,10 @@ def test_documented_with_an_example(label: str, found: Any) -> None:
         pytest.skip("a value")
     text = inspect.getdoc(found) or ""
     assert text, f"{label} has no docstring"
-    first = text.splitlines()[0]
+    first = text.split("\n\n")[0]
     assert first.endswith((".", "?", "!", ":")), f"{label}: the first line is one sentence: {first!r}"
+    if getattr(found, "_is_protocol", False):
+        return  # an interface has nothing to run
     assert re.search(r"^Examples?:$", text, re.MULTILINE), f"{label} has no Example section"
     assert ">>>" in text, f"{label}: the example is not one that runs"
 
@@ -125,8 +127,12 @@ def test_called_by_names(label: str, found: Any) -> None:
 
     Dataclasses with a few values (``Multiclass(5, labels)``) and exceptions are left alone.
     """
-    if inspect.isclass(found) and (issubclass(found, BaseException) or hasattr(found, "__dataclass_fields__")):
-        pytest.skip("an exception or a record")
+    if inspect.isclass(found) and (
+        issubclass(found, BaseException)
+        or hasattr(found, "__dataclass_fields__")
+        or getattr(found, "_is_protocol", False)
+    ):
+        pytest.skip("an exception, a record or an interface")
     if not callable(found):
         pytest.skip("a value")
     try:
