@@ -219,9 +219,8 @@ def test_no_private_import_across_packages() -> None:
     for statement in imports():
         parts = statement.module.split(".")
         hidden = next((index for index, part in enumerate(parts) if part.startswith("_") and index > 1), None)
-        if parts[0] == "taskloom" and hidden is not None:
-            if not statement.file.startswith(f"{parts[1]}/"):
-                wrong.append(str(statement))
+        if parts[0] == "taskloom" and hidden is not None and not statement.file.startswith(f"{parts[1]}/"):
+            wrong.append(str(statement))
     assert not wrong, "\n".join(wrong)
 
 
