@@ -30,6 +30,7 @@ MANY_TASKS = 20
 
 _CURVE_NUMBERS = 60_000
 _EXTREMES = 10
+_CURVES = frozenset({"curves", "weights", "cosine", "spread", "below"})
 
 
 def figure_numbers(results: Results, reading: Reading) -> dict[str, Any]:
@@ -80,7 +81,7 @@ def numbers_as_json(numbers: Mapping[str, Any]) -> Html:
 
     Example:
         >>> numbers_as_json({"name": "</script>", "value": 0.123456})
-        '{"name":"\\u003c/script\\u003e","value":0.1235}'
+        '{"name":"\\u003c/script\\u003e","value":0.123456}'
     """
     text = json.dumps(_short(numbers), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     for character in "<>&\u2028\u2029":
@@ -88,15 +89,16 @@ def numbers_as_json(numbers: Mapping[str, Any]) -> Html:
     return raw(text)
 
 
-def _short(value: Any) -> Any:
+def _short(value: Any, digits: int = 8) -> Any:
+    """Numbers that are also written in tables keep eight digits, so that both round alike; curves keep four."""
     if isinstance(value, Mapping):
-        return {str(key): _short(inner) for key, inner in value.items()}
+        return {str(key): _short(inner, 4 if key in _CURVES else digits) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_short(inner) for inner in value]
+        return [_short(inner, digits) for inner in value]
     if isinstance(value, float):
         if not math.isfinite(value):
             return None
-        short = float(f"{value:.4g}")
+        short = float(f"{value:.{digits}g}")
         return int(short) if short.is_integer() and abs(short) < 1e15 else short
     return value
 
