@@ -115,6 +115,13 @@ def test_links_between_files_lead_somewhere() -> None:
             assert (ROOT / target).exists(), f"{page.name}: {target}"
 
 
+def test_the_page_of_candidates_is_the_list() -> None:
+    from taskloom.study.catalogue import catalogue
+
+    named = re.findall(r"^   \* - ``(\w+)``$", (ROOT / "docs" / "candidates.rst").read_text(), re.MULTILINE)
+    assert named == [candidate.name for candidate in catalogue()]
+
+
 def test_every_public_name_is_in_the_reference() -> None:
     text = (ROOT / "docs" / "api" / "index.rst").read_text()
     listed = set(re.findall(r"^   (\w+)$", text, re.MULTILINE))
