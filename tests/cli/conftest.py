@@ -4,49 +4,22 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import polars as pl
 import pytest
+from rich.text import Text
 
 import taskloom as tl
+import taskloom.report
 
 
 class InstantResults:
-    """Stands for the results of a comparison, with the methods that the commands read."""
+    """Stands for the results of a comparison, with the methods that the commands call."""
 
-    def table(self) -> pl.DataFrame:
-        return pl.DataFrame(
-            {
-                "candidate": ["hard_sharing", "linear"],
-                "title": ["hard sharing [equal]", "ridge"],
-                "delta_m": [2.5, None],
-                "parameters": [1234, 0],
-                "train_seconds": [0.5, float("nan")],
-                "predict_microseconds": [1.5, 0.2],
-            }
-        )
-
-    def verdicts(self) -> pl.DataFrame:
-        tasks = ["price", "sold", *(f"task {number}" for number in range(30))]
-        return pl.DataFrame(
-            {
-                "candidate": ["hard_sharing"] * len(tasks),
-                "task": tasks,
-                "mean_gain": [0.1] * len(tasks),
-                "low": [0.05] * len(tasks),
-                "high": [0.15] * len(tasks),
-                "corrected_p": [0.04] * len(tasks),
-                "verdict": ["better", "worse", *["inconclusive"] * 30],
-                "flag": [None, "negative transfer", *[None] * 30],
-            }
-        )
-
-    def best(self) -> InstantResults:
-        return self
-
-    candidate = "hard_sharing"
+    def report(self, path: Path) -> Path:
+        path.write_text("<html>")
+        return path
 
     def answer(self) -> str:
-        return "Yes, it is better. Sharing helps."
+        return "Yes, it is better. [bold]Sharing[/bold] helps."
 
 
 @pytest.fixture
@@ -72,4 +45,5 @@ def compared(monkeypatch) -> list[dict[str, object]]:
         return InstantResults()
 
     monkeypatch.setitem(vars(tl), "compare", compare)
+    monkeypatch.setitem(vars(taskloom.report), "console_summary", lambda results: Text(results.answer()))
     return calls

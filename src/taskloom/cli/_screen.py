@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -48,6 +48,11 @@ class Screen:
         """Show one line, unless quiet."""
         if not self.is_quiet:
             self._output.print(text, soft_wrap=True)
+
+    def show(self, made: RenderableType) -> None:
+        """Show what another package has made for a terminal, unless quiet."""
+        if not self.is_quiet:
+            self._output.print(made)
 
     def warn(self, text: str) -> None:
         """Show one line on the error stream, even when quiet: something a person should look at."""

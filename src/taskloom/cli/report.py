@@ -29,7 +29,7 @@ def report(
     from taskloom.cli._screen import Screen
     from taskloom.errors import StudyError
 
-    if not (run / "results").is_dir():
+    if not any((place / "settings.json").is_file() for place in (run / "results", run)):
         raise StudyError(
             f"{str(run)!r} holds no results of a finished comparison; expected a folder that 'taskloom compare' or "
             "'taskloom demo' has written; run one of them with --out, or give the folder of another run"
