@@ -7,6 +7,7 @@ import importlib
 import importlib.util
 import inspect
 import re
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -57,7 +58,22 @@ def public_objects() -> list[tuple[str, Any]]:
 
 
 OBJECTS = public_objects()
-LABELS = [label for label, _ in OBJECTS]
+
+
+def is_interface(found: Any) -> bool:
+    return getattr(found, "_is_protocol", False)
+
+
+def is_called_by_users(found: Any) -> bool:
+    """Functions and classes; not records (``Multiclass(5, labels)``), exceptions, and interfaces."""
+    if inspect.isclass(found):
+        return not (issubclass(found, BaseException) or hasattr(found, "__dataclass_fields__") or is_interface(found))
+    return inspect.isroutine(found)
+
+
+def each(is_wanted: Callable[[Any], bool]) -> pytest.MarkDecorator:
+    wanted = [pytest.param(label, found, id=label) for label, found in OBJECTS if is_wanted(found)]
+    return pytest.mark.parametrize(("label", "found"), wanted)
 
 
 @pytest.mark.parametrize("package", PACKAGES)
@@ -88,29 +104,21 @@ def test_what_a_first_week_needs_is_one_dot_away(name: str) -> None:
     assert getattr(tl, name) is not None
 
 
-@pytest.mark.parametrize(("label", "found"), OBJECTS, ids=LABELS)
+@each(lambda found: inspect.isclass(found) or inspect.isroutine(found))
 def test_documented_with_an_example(label: str, found: Any) -> None:
-    if not (inspect.isclass(found) or inspect.isroutine(found)):
-        pytest.skip("a value")
     text = inspect.getdoc(found) or ""
     assert text, f"{label} has no docstring"
     first = text.split("\n\n")[0]
-    assert first.endswith((".", "?", "!", ":")), f"{label}: the first line is one sentence: {first!r}"
-    if getattr(found, "_is_protocol", False):
-        return  # an interface has nothing to run
+    assert first.endswith((".", "?", "!", ":")), f"{label}: the docstring begins with a sentence: {first!r}"
+    if is_interface(found):
+        return  # nothing to run
     assert re.search(r"^Examples?:$", text, re.MULTILINE), f"{label} has no Example section"
     assert ">>>" in text, f"{label}: the example is not one that runs"
 
 
-@pytest.mark.parametrize(
-    ("label", "found"),
-    [pair for pair in OBJECTS if inspect.isclass(pair[1])],
-    ids=[label for label, found in OBJECTS if inspect.isclass(found)],
-)
+@each(lambda found: inspect.isclass(found) and not found.__module__.startswith("taskloom.testing."))
 def test_methods_are_documented(label: str, found: type) -> None:
-    """An override may inherit its docstring. The names of law tests say what they test."""
-    if label.startswith("taskloom.testing."):
-        pytest.skip("a law suite")
+    """An override may inherit its docstring. Law suites are left out: the names of tests say what they test."""
     bare = [
         name
         for name, method in vars(found).items()
@@ -121,24 +129,10 @@ def test_methods_are_documented(label: str, found: type) -> None:
     assert not bare, f"methods of {label} without a docstring: {bare}"
 
 
-@pytest.mark.parametrize(("label", "found"), OBJECTS, ids=LABELS)
+@each(is_called_by_users)
 def test_called_by_names(label: str, found: Any) -> None:
-    """At most two positional parameters, and no ``**kwargs``.
-
-    Dataclasses with a few values (``Multiclass(5, labels)``) and exceptions are left alone.
-    """
-    if inspect.isclass(found) and (
-        issubclass(found, BaseException)
-        or hasattr(found, "__dataclass_fields__")
-        or getattr(found, "_is_protocol", False)
-    ):
-        pytest.skip("an exception, a record or an interface")
-    if not callable(found):
-        pytest.skip("a value")
-    try:
-        parameters = list(inspect.signature(found).parameters.values())
-    except ValueError:
-        pytest.skip("no signature of its own")
+    """At most two positional parameters, and no ``**kwargs``."""
+    parameters = list(inspect.signature(found).parameters.values())
     positional = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     assert not [p for p in parameters if p.kind is p.VAR_KEYWORD], f"{label} takes **kwargs"
     assert len(positional) <= 2, f"{label}: everything after the first two parameters is keyword-only: {positional}"
