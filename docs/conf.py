@@ -93,7 +93,7 @@ def write_package_pages() -> None:
                 seen.add(id(found))
                 names.append(name)
         title = package.removeprefix("taskloom.")
-        lines = [title, "=" * len(title), "", f".. automodule:: {package}", "   :no-members:", ""]
+        lines = [title, "=" * len(title), "", f".. automodule:: {package}", "   :no-members:", "   :no-index:", ""]
         if names:
             lines += [f".. currentmodule:: {package}", "", ".. autosummary::", "   :toctree: .", ""]
             lines += [f"   {name}" for name in names]
