@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import copy
 import pickle
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -23,6 +23,17 @@ from taskloom.errors import TaskError
 from taskloom.nn import MultiTaskModel, NoCommonFeature, UnknownTask, batched_evaluation, check_partition
 from taskloom.nn.model import Freeze
 from taskloom.task import Binary, Multiclass, Regression, Task
+from taskloom.testing._model_pieces import (
+    Objective,
+    assert_close,
+    assert_equal,
+    assert_raises,
+    gradients_of,
+    has_batch_statistics,
+    project,
+    total_of,
+    train,
+)
 
 __all__ = ["ModelLaws"]
 
@@ -106,22 +117,22 @@ class ModelLaws:
         inputs = self.make_inputs(4)
         features = model.features(inputs)
         outputs = model.decide(list(features.values()), range(len(model.tasks)))
-        _assert_equal(dict(zip(model.tasks, outputs, strict=True)), model(inputs))
+        assert_equal(dict(zip(model.tasks, outputs, strict=True)), model(inputs))
 
     def test_fewer_tasks_same_answers(self) -> None:
         """In evaluation mode, asking for fewer tasks changes no bit; in training mode nothing but rounding."""
         for n_tasks in self.sizes[1:]:
             model = self.build(n_tasks)
             for inputs in (self.make_inputs(4), self.inputs_per_task(model, 4)):
-                asked = list(model.tasks[::2])
-                model.eval()
-                everything = model(inputs)
-                _assert_equal(model(inputs, asked), {task: everything[task] for task in asked})
-                _assert_equal(model(inputs), everything)
-                if not _has_batch_statistics(model):
-                    model.train()
+                for asked in (model.tasks[::2], model.tasks[1:]):
+                    model.eval()
                     everything = model(inputs)
-                    _assert_close(model(inputs, asked), {task: everything[task] for task in asked})
+                    assert_equal(model(inputs, asked), {task: everything[task] for task in asked})
+                    assert_equal(model(inputs), everything)
+                    if not has_batch_statistics(model):
+                        model.train()
+                        everything = model(inputs)
+                        assert_close(model(inputs, asked), {task: everything[task] for task in asked})
 
     def test_one_input_per_task(self) -> None:
         """Batches of different sizes, each of its own task, give what each task gives alone."""
@@ -130,12 +141,12 @@ class ModelLaws:
             inputs = self.inputs_per_task(model, [3 + k % 3 for k in range(n_tasks)])
             model.eval()
             alone = {task: model(inputs[task], [task])[task] for task in model.tasks}
-            _assert_equal(model(inputs), alone)
+            assert_equal(model(inputs), alone)
             with batched_evaluation():
-                _assert_close(model(inputs), alone)
-                _assert_close(model(self.inputs_per_task(model, 4)), model(self.inputs_per_task(model, 4)))
+                assert_close(model(inputs), alone)
+                assert_close(model(self.inputs_per_task(model, 4)), model(self.inputs_per_task(model, 4)))
             model.train()
-            _assert_close(model(inputs), {task: model(inputs[task], [task])[task] for task in model.tasks})
+            assert_close(model(inputs), {task: model(inputs[task], [task])[task] for task in model.tasks})
 
     def test_batched_computation_has_the_same_gradients(self) -> None:
         """Tasks computed together in training mode: the gradients of computing them one by one."""
@@ -143,10 +154,10 @@ class ModelLaws:
         model = self.build(n_tasks).train()
         for inputs in (self.make_inputs(4), self.inputs_per_task(model, 4)):
             parts = inputs if isinstance(inputs, Mapping) else dict.fromkeys(model.tasks, inputs)
-            together = _gradients(model, _total(model(inputs)))
-            alone = _gradients(model, _total({task: model(parts[task], [task])[task] for task in model.tasks}))
-            if not _has_batch_statistics(model):
-                _assert_close(together, alone)
+            together = gradients_of(model, total_of(model(inputs)))
+            alone = gradients_of(model, total_of({task: model(parts[task], [task])[task] for task in model.tasks}))
+            if not has_batch_statistics(model):
+                assert_close(together, alone)
 
     def test_batch_of_one(self) -> None:
         """One row works in evaluation mode."""
@@ -166,10 +177,10 @@ class ModelLaws:
         """Unknown tasks and mappings of mixed keys are refused with a message that names them."""
         model = self.build()
         inputs = self.make_inputs(2)
-        _assert_raises(lambda: model(inputs, ["zz"]), UnknownTask, "unknown task 'zz'; this model has")
-        _assert_raises(lambda: model(inputs, []), TaskError, "at least one task")
-        _assert_raises(lambda: model({model.tasks[0]: inputs, "mask": inputs}), TaskError, "inputs mix task names")
-        _assert_raises(lambda: model({model.tasks[0]: inputs}, [model.tasks[1]]), TaskError, "no task is in both")
+        assert_raises(lambda: model(inputs, ["zz"]), UnknownTask, "unknown task 'zz'; this model has")
+        assert_raises(lambda: model(inputs, []), TaskError, "at least one task")
+        assert_raises(lambda: model({model.tasks[0]: inputs, "mask": inputs}), TaskError, "inputs mix task names")
+        assert_raises(lambda: model({model.tasks[0]: inputs}, [model.tasks[1]]), TaskError, "no task is in both")
 
     # ---------------------------------------------------------------- laws of the parameters
 
@@ -190,7 +201,7 @@ class ModelLaws:
             others = [p for other in model.tasks if other != task for p in model.task_parameters(other)]
             if not others:
                 continue
-            found = torch.autograd.grad(_project(outputs[task]), others, allow_unused=True, retain_graph=True)
+            found = torch.autograd.grad(project(outputs[task]), others, allow_unused=True, retain_graph=True)
             assert all(gradient is None or not gradient.any() for gradient in found)
 
     def test_parameter_count(self) -> None:
@@ -221,19 +232,19 @@ class ModelLaws:
         model = self.build().train()
         inputs = self.make_inputs(5)
         if not model.has_cut:
-            _assert_raises(lambda: model.encode(inputs), NoCommonFeature, "use parameter gradients")
-            _assert_raises(lambda: model.decode((inputs,)), NoCommonFeature, "use parameter gradients")
+            assert_raises(lambda: model.encode(inputs), NoCommonFeature, "use parameter gradients")
+            assert_raises(lambda: model.decode((inputs,)), NoCommonFeature, "use parameter gradients")
             return
         model.eval()
         for given in (inputs, self.inputs_per_task(model, [2, 3, 4])):
-            _assert_equal(model.decode(model.encode(given)), model(given))
+            assert_equal(model.decode(model.encode(given)), model(given))
         asked = [model.tasks[1]]
-        _assert_equal(model.decode(model.encode(inputs, asked), asked), model(inputs, asked))
+        assert_equal(model.decode(model.encode(inputs, asked), asked), model(inputs, asked))
         model.train()
         shared = list(model.shared_parameters())
         weights = dict(zip(model.tasks, (0.2, 1.0, 3.0), strict=True))
         for given in (inputs, self.inputs_per_task(model, 4)):
-            total = sum(weights[task] * _project(output) for task, output in model(given).items())
+            total = sum(weights[task] * project(output) for task, output in model(given).items())
             assert isinstance(total, Tensor)
             expected = torch.autograd.grad(total, shared)
             cut = model.encode(given)
@@ -241,7 +252,7 @@ class ModelLaws:
             outputs = model.decode(leaves)
             at_cut = [torch.zeros_like(leaf) for leaf in leaves]
             for task, output in outputs.items():
-                rows = torch.autograd.grad(_project(output), leaves, allow_unused=True, retain_graph=True)
+                rows = torch.autograd.grad(project(output), leaves, allow_unused=True, retain_graph=True)
                 for gradient, row in zip(at_cut, rows, strict=True):
                     gradient += 0 if row is None else weights[task] * row
             found = torch.autograd.grad(cut, shared, at_cut)
@@ -258,7 +269,7 @@ class ModelLaws:
             models = [self.build(n_tasks, seed=seed).train() for seed in range(3)]
             parameters, buffers = stack_module_state(list[nn.Module](models))
             parameters = {name: value.detach() for name, value in parameters.items()}
-            objective = _Objective(models[0])
+            objective = Objective(models[0])
             for inputs in (self.make_inputs(4), self.inputs_per_task(models[0], 4)):
 
                 def value(own: dict[str, Tensor], kept: dict[str, Tensor], given: Any = inputs) -> Tensor:
@@ -269,10 +280,10 @@ class ModelLaws:
                 values = vmap(value)(parameters, buffers)
                 gradients = vmap(grad(value))(parameters, buffers)
                 for index, model in enumerate(models):
-                    alone = _Objective(model)(inputs)
+                    alone = Objective(model)(inputs)
                     assert torch.allclose(values[index], alone, rtol=1e-12, atol=1e-12)
-                    expected = _gradients(model, alone)
-                    _assert_close({name: gradients[name][index] for name in expected}, expected)
+                    expected = gradients_of(model, alone)
+                    assert_close({name: gradients[name][index] for name in expected}, expected)
 
     # ---------------------------------------------------------------- laws of state, copies, export, new tasks
 
@@ -280,18 +291,18 @@ class ModelLaws:
         """Loading the state of one model into another makes its answers and penalties equal, bit by bit."""
         model, other = self.build(seed=0).eval(), self.build(seed=1).eval()
         other.load_state_dict(model.state_dict())
-        _assert_equal(other(self.make_inputs(4)), model(self.make_inputs(4)))
+        assert_equal(other(self.make_inputs(4)), model(self.make_inputs(4)))
         assert torch.equal(other.penalty(), model.penalty())
 
     def test_copies(self) -> None:
         """Copies by deepcopy and pickle are equal, also after a batched forward pass; half precision and back works."""
         model = self.build(self.sizes[-1])
         model.train()
-        _total(model(self.make_inputs(4))).backward()
+        total_of(model(self.make_inputs(4))).backward()
         model.eval()
         expected = model(self.make_inputs(4))
-        _assert_equal(copy.deepcopy(model)(self.make_inputs(4)), expected)
-        _assert_equal(pickle.loads(pickle.dumps(model))(self.make_inputs(4)), expected)  # noqa: S301 - our own bytes
+        assert_equal(copy.deepcopy(model)(self.make_inputs(4)), expected)
+        assert_equal(pickle.loads(pickle.dumps(model))(self.make_inputs(4)), expected)  # noqa: S301 - our own bytes
         rounded = copy.deepcopy(model).half().double()
         assert rounded.state_dict().keys() == model.state_dict().keys()
         assert all(bool(torch.isfinite(output).all()) for output in rounded(self.make_inputs(4)).values())
@@ -307,7 +318,7 @@ class ModelLaws:
             assert torch.equal(exported(inputs), expected[task])
             n_kept = sum(parameter.numel() for parameter in exported.parameters())
             assert n_kept == model.describe()["path"][task] <= model.describe()["total"]
-        _assert_equal(model.derive().export()(inputs), expected)
+        assert_equal(model.derive().export()(inputs), expected)
 
     def test_add_task(self) -> None:
         """After ``add_task(freeze="old")`` and training, old answers are bit-equal; the groups stay a partition."""
@@ -321,81 +332,11 @@ class ModelLaws:
         for freeze in choices:
             larger = model.add_task(new_task, freeze=freeze).double()
             assert larger.tasks == (*model.tasks, "new")
-            _assert_equal(larger.eval()(inputs, model.tasks), before)
+            assert_equal(larger.eval()(inputs, model.tasks), before)
             if freeze != "shared":
                 check_partition(larger, inputs)
-            _train(larger, inputs)
+            train(larger, inputs)
             after = larger.eval()(inputs)
             if freeze == "old":
-                _assert_equal({task: after[task] for task in model.tasks}, before)
-        _assert_equal(model(inputs), before)
-
-
-class _Objective(nn.Module):
-    """Sum of simple losses plus the penalty, as a module for ``functional_call``."""
-
-    def __init__(self, model: MultiTaskModel) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, inputs: Any) -> Tensor:
-        return _total(self.model(inputs)) + self.model.penalty()
-
-
-def _assert_raises(call: Callable[[], object], error: type[Exception], words: str) -> None:
-    message = None
-    try:
-        call()
-    except error as raised:
-        message = str(raised)
-    assert message is not None, f"expected {error.__name__}: {words}"
-    assert words in message, f"expected {words!r} in {message!r}"
-
-
-def _total(outputs: Mapping[str, Tensor]) -> Tensor:
-    values = [_project(output) for output in outputs.values()]
-    return sum(values[1:], start=values[0])
-
-
-def _project(output: Tensor) -> Tensor:
-    """A scalar that depends on all outputs in different ways."""
-    weights = torch.linspace(0.5, 1.5, output.numel(), dtype=output.dtype, device=output.device)
-    return ((output - 0.3).square().flatten() * weights).mean()
-
-
-def _gradients(model: nn.Module, value: Tensor) -> dict[str, Tensor]:
-    named = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
-    found = torch.autograd.grad(value, list(named.values()), allow_unused=True)
-    pairs = zip(named.items(), found, strict=True)
-    return {name: torch.zeros_like(p) if gradient is None else gradient for (name, p), gradient in pairs}
-
-
-def _train(model: MultiTaskModel, inputs: Any) -> None:
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    if not parameters:
-        return
-    optimiser = torch.optim.AdamW(parameters, lr=0.05, weight_decay=0.1)
-    model.train()
-    for _ in range(5):
-        optimiser.zero_grad()
-        value = _total(model(inputs)) + model.penalty()
-        value.backward()
-        optimiser.step()
-
-
-def _has_batch_statistics(model: nn.Module) -> bool:
-    return any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in model.modules())
-
-
-def _assert_equal(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
-    assert list(found) == list(expected)
-    for name in expected:
-        assert torch.equal(found[name], expected[name]), f"{name!r} differs"
-
-
-def _assert_close(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
-    assert list(found) == list(expected)
-    for name in expected:
-        difference = (found[name] - expected[name]).abs().max() if expected[name].numel() else torch.zeros(())
-        scale = 1 + expected[name].abs().max()
-        assert bool(difference <= 1e-12 * scale), f"{name!r} differs by {float(difference):.3g}"
+                assert_equal({task: after[task] for task in model.tasks}, before)
+        assert_equal(model(inputs), before)
