@@ -43,9 +43,9 @@ class _FixedByPosition(Balancer):
         super().__init__([])
 
     def bind(self, tasks: object) -> None:
-        weights = {name: (int(str(name).split()[1]) + 1) / 2 for name in tasks}  # type: ignore[attr-defined]
+        weights = {name: (int(str(name).split()[1]) + 1) / 2 for name in tasks}
         self.links.append(next(iter(fixed(weights))))
-        super().bind(tasks)  # type: ignore[arg-type]
+        super().bind(tasks)
 
 
 class TestUncertainty(BalancerLaws):
@@ -122,7 +122,7 @@ def test_suite_notices_a_broken_balancer() -> None:
         def make_balancer(self) -> Balancer:
             return chain(_ForgetsAbsentTasks(), sum_())
 
-    class _ForgetsAbsentTasks(type(project_conflicts())):  # type: ignore[misc]
+    class _ForgetsAbsentTasks(type(project_conflicts())):
         def __init__(self) -> None:
             super().__init__("ascending", seed=0, generator=None)
 

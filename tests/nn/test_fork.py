@@ -16,7 +16,7 @@ def test_a_fork_is_nothing_unless_asked_for() -> None:
     assert fork(z, "a") is z
     with gates():
         assert fork(z, "a") is not z
-        assert fork("text", "a") == "text"  # type: ignore[arg-type, comparison-overlap]
+        assert fork("text", "a") == "text"
     assert fork(z, "a") is z
 
 

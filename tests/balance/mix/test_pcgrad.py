@@ -148,6 +148,6 @@ def test_links_compose() -> None:
 
 def test_wrong_arguments_are_named() -> None:
     with pytest.raises(BalanceError, match="reduction must be 'sum' or 'mean'"):
-        pcgrad("max")  # type: ignore[arg-type]
+        pcgrad("max")
     with pytest.raises(BalanceError, match="order must be"):
-        project_conflicts("descending")  # type: ignore[arg-type]
+        project_conflicts("descending")

@@ -29,7 +29,7 @@ TASKS = [
 
 
 def bound(**settings: object) -> Balancer:
-    balancer = uncertainty(**settings)  # type: ignore[arg-type]
+    balancer = uncertainty(**settings)
     balancer.bind(TASKS)
     return balancer.double()
 
@@ -144,7 +144,7 @@ def test_other_tasks_need_another_balancer() -> None:
 def test_arguments_are_checked() -> None:
     names = ["a", "b"]
     with pytest.raises(BalanceError, match="regulariser must be"):
-        uncertainty(regulariser="l2")  # type: ignore[arg-type]
+        uncertainty(regulariser="l2")
     with pytest.raises(BalanceError, match="low < high"):
         uncertainty(clamp=(1.0, -1.0))
     with pytest.raises(BalanceError, match="likelihoods has nothing for the task 'b'"):

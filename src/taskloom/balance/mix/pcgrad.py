@@ -67,11 +67,11 @@ def _project(gramian: Tensor, keys: Tensor) -> Tensor:
     inverse = torch.where(squares > 0, 1 / torch.where(squares > 0, squares, 1), 0)  # zero partners are skipped
     inner = gramian  # (S, S), x_i . g_j, kept up to date
     steps = []
-    for visit in visits.unbind(1):  # (S,) the partner of every row
-        step = inner.gather(1, visit.unsqueeze(1)).squeeze(1).clamp(max=0) * inverse[visit]  # (S,)
-        inner = torch.addcmul(inner, step.unsqueeze(1), gramian[visit], value=-1)
-        steps.append(-step)
-    return identity.scatter_add(1, visits, torch.stack(steps, dim=1))
+    for visit, shorten in zip(visits.split(1, dim=1), inverse[visits].split(1, dim=1), strict=True):  # (S, 1)
+        step = inner.gather(1, visit).clamp(max=0) * shorten  # (S, 1), of every row towards its partner
+        inner = torch.addcmul(inner, step, gramian.index_select(0, visit.squeeze(1)), value=-1)
+        steps.append(step)
+    return identity.scatter_add(1, visits, -torch.cat(steps, dim=1))
 
 
 def project_conflicts(
