@@ -74,3 +74,18 @@ def test_bad_similarities(similarity: Sequence[Sequence[float]], message: str) -
 def test_bad_strength(strength: float) -> None:
     with pytest.raises(TaskError, match="0 or more"):
         PairwiseDistance(strength)
+
+
+@pytest.mark.parametrize("coupling", [PairwiseDistance(), GraphDistance(similarity=chain(4))])
+@pytest.mark.parametrize("step", [0.0, 0.1, 1e3])
+def test_prox_is_the_minimiser(coupling: PairwiseDistance | GraphDistance, step: float) -> None:
+    start = stack(4, 3, 2, 3)
+    moved = coupling.prox({"weight": start}, step)["weight"].requires_grad_()
+    objective = 0.5 * (moved - start).square().sum() + step * coupling.distance({"weight": moved})
+    gradient = torch.autograd.grad(objective, moved)[0]  # strictly convex: a stationary point is the minimiser
+    torch.testing.assert_close(gradient, torch.zeros_like(gradient), atol=1e-9, rtol=0)
+
+
+def test_no_closed_form() -> None:
+    with pytest.raises(TaskError, match="CentreDistance has no closed-form proximal step"):
+        CentreDistance().prox({"weight": stack(2, 0, 3)}, 0.1)

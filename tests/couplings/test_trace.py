@@ -92,3 +92,12 @@ def test_vectors_are_left_out() -> None:
 def test_unknown_unfolding() -> None:
     with pytest.raises(TaskError, match=r"unknown unfolding 'cp'; choose one of \['laf', 'tucker', 'tt'\]"):
         TraceNorm(1.0, "cp")
+
+
+def test_autocast_does_not_touch_it() -> None:
+    stack = {"weight": random(4, 3, 5)}
+    expected = TraceNorm(1.0, "tucker")(stack)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = TraceNorm(1.0, "tucker")(stack)
+    assert found.dtype == torch.float64
+    assert torch.equal(found, expected)

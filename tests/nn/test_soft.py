@@ -186,3 +186,28 @@ def test_new_task_is_pulled_to_frozen_ones() -> None:
 def test_similarity_of_another_size() -> None:
     with pytest.raises(TaskError, match="similarity is for 3 tasks, but the model has 2"):
         SoftSharing(lambda: MLP(3), two_tasks(), coupling=GraphDistance(1.0, ((0, 1, 0), (1, 0, 1), (0, 1, 0))))
+
+
+def test_proximal_steps_reach_the_minimum_of_the_penalised_objective() -> None:
+    inputs, targets = problem()
+    heads = {task: nn.Identity() for task in "ab"}
+    model = SoftSharing(Row, two_tasks(), coupling=PairwiseDistance(50.0), layers=["*"], heads=heads)
+    for _ in range(400):  # learning_rate * strength * K = 5: plain gradient descent on the penalty would diverge
+        for parameter, gradient in zip(
+            model.parameters(),
+            torch.autograd.grad(loss_of(model, inputs, targets), list(model.parameters())),
+            strict=True,
+        ):
+            parameter.data -= 0.05 * gradient
+        model.proximal_step(0.05)
+    total = loss_of(model, inputs, targets) + model.penalty()
+    for gradient in torch.autograd.grad(total, list(model.parameters())):
+        torch.testing.assert_close(gradient, torch.zeros_like(gradient), atol=1e-8, rtol=0)
+
+
+def test_proximal_step_leaves_frozen_encoders() -> None:
+    model = SoftSharing(lambda: MLP(3), two_tasks(), coupling=PairwiseDistance(1.0))
+    model.encoders[0].requires_grad_(False)
+    before = model.encoders[0][0][0].weight.clone()
+    model.proximal_step(0.1)
+    assert torch.equal(model.encoders[0][0][0].weight, before)

@@ -63,6 +63,20 @@ class ParameterCoupling:
         """
         raise NotImplementedError
 
+    def prox(self, stacks: Mapping[str, Tensor], step: float | Tensor) -> dict[str, Tensor]:
+        """Minimiser of ``1/2 ||x - stacks||^2 + step * distance(x)``, where it has a closed form.
+
+        Args:
+            stacks: parameter name -> (K, ...).
+            step: learning rate times strength.
+
+        Raises:
+            TaskError: this coupling has no closed form.
+        """
+        raise TaskError(
+            f"{type(self).__name__} has no closed-form proximal step; add its penalty to the objective instead"
+        )
+
     def __call__(self, stacks: Mapping[str, Tensor], centre: Mapping[str, Tensor] | None = None) -> Tensor:
         """``strength * distance(stacks, centre)``, a scalar."""
         return self.strength * self.distance(stacks, centre)

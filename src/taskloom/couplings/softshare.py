@@ -33,7 +33,7 @@ class PairwiseDistance(ParameterCoupling):
     Computed through the mean, so the cost is linear in the number of tasks. Biases and affine vectors of
     normalisation layers are included, running statistics are not (they are no parameters). With ``strength=0`` the
     tasks are independent; as it grows, the networks become equal. Plain gradient descent diverges when
-    ``learning_rate * strength * K > 1``; use an adaptive optimiser or a smaller learning rate there.
+    ``learning_rate * strength * K > 1``; use :meth:`taskloom.nn.SoftSharing.proximal_step` there.
 
     Args:
         strength: lambda, 0 or more; default 1e-3 (our choice).
@@ -63,6 +63,14 @@ class PairwiseDistance(ParameterCoupling):
             total = term if total is None else total + term
         assert total is not None
         return total
+
+    def prox(self, stacks: Mapping[str, Tensor], step: float | Tensor) -> dict[str, Tensor]:
+        """``mean + (theta_t - mean) / (1 + 2 step K)``: never overshoots, however strong the coupling."""
+        moved = {}
+        for name, stack in stacks.items():
+            mean = stack.mean(0, keepdim=True)
+            moved[name] = mean + (stack - mean) / (1 + 2 * step * stack.shape[0])
+        return moved
 
 
 @dataclass(frozen=True)
@@ -152,9 +160,7 @@ class GraphDistance(ParameterCoupling):
         """Sum over edges of the weighted squared distance; scalar."""
         import torch
 
-        weights = np.array(self.similarity)
-        np.fill_diagonal(weights, 0.0)
-        laplacian = np.diag(weights.sum(1)) - weights
+        laplacian = self._laplacian()
         total: Tensor | None = None
         for stack in stacks.values():
             # Equal networks must give exactly zero: the Laplacian ignores the mean, rounding does not.
@@ -164,3 +170,20 @@ class GraphDistance(ParameterCoupling):
             total = term if total is None else total + term
         assert total is not None
         return total
+
+    def prox(self, stacks: Mapping[str, Tensor], step: float | Tensor) -> dict[str, Tensor]:
+        """``(I + 2 step L)^-1 theta`` with L the Laplacian of the graph."""
+        import torch
+
+        moved = {}
+        for name, stack in stacks.items():
+            laplacian = torch.as_tensor(self._laplacian(), dtype=stack.dtype, device=stack.device)
+            matrix = torch.eye(stack.shape[0], dtype=stack.dtype, device=stack.device) + 2 * step * laplacian
+            moved[name] = torch.linalg.solve(matrix, stack.flatten(1)).reshape(stack.shape)
+        return moved
+
+    def _laplacian(self) -> np.ndarray:
+        weights = np.array(self.similarity)
+        np.fill_diagonal(weights, 0.0)
+        laplacian: np.ndarray = np.diag(weights.sum(1)) - weights
+        return laplacian

@@ -63,6 +63,18 @@ class Tie(nn.Module):
         distance = self.coupling.distance(self._stacks(networks), centre)
         return self.strength.to(distance.dtype) * distance
 
+    @torch.no_grad()
+    def proximal_step(self, networks: Parallel, learning_rate: float) -> None:
+        """Move the coupled parameters, in place, to the exact minimum of penalty plus half squared distance moved."""
+        if len(networks) < 2:
+            return
+        moved = self.coupling.prox(self._stacks(networks), learning_rate * self.strength.item())
+        for index, network in enumerate(networks):
+            own = dict(network.named_parameters())
+            for name in self.names:
+                if own[name].requires_grad:
+                    own[name].copy_(moved[name][index])
+
     def centre_parameters(self) -> Iterator[nn.Parameter]:
         """The common copy, if the coupling has one."""
         return (parameter for parameter in self.centre if parameter.requires_grad)
