@@ -15,11 +15,11 @@ from taskloom.task import Kind, Task, check_tasks
 __all__ = [
     "as_inputs",
     "as_tasks",
-    "batch_target",
     "check_names",
     "empty_targets",
     "encode_target",
     "group_codes",
+    "join_parts",
     "joined",
     "one_number_per_row",
     "time_numbers",
@@ -185,14 +185,29 @@ def empty_targets(tasks: Sequence[Task], n_rows: int) -> tuple[dict[str, np.ndar
     return targets, {task.name: np.zeros(n_rows, dtype=bool) for task in tasks}
 
 
-def batch_target(
-    task: Task, targets: Mapping[str, Any], masks: Mapping[str, Any], n_rows: int
-) -> tuple[np.ndarray, np.ndarray]:
-    if task.name not in targets:
-        empty, known = empty_targets([task], n_rows)
-        return empty[task.name], known[task.name]
-    values = one_number_per_row(targets[task.name], n_rows, name=f"the target of task {task.name!r}")
-    return encode_target(task, values, mask=masks.get(task.name))
+def join_parts(
+    parts: Mapping[str, tuple[Any, Any]], tasks: Sequence[Task]
+) -> tuple[np.ndarray, dict[str, np.ndarray], dict[str, np.ndarray], list[int]]:
+    """Inputs of all tasks below each other, targets and masks of that length, and the rows of each task.
+
+    Raises:
+        DataError: the tasks have different features, or shapes do not fit.
+    """
+    arrays = [as_inputs(parts[task.name][0], owner=f"X of task {task.name!r}") for task in tasks]
+    for task, array in zip(tasks, arrays, strict=True):
+        if array.shape[1:] != arrays[0].shape[1:]:
+            raise DataError(
+                f"X of task {task.name!r} has samples of shape {array.shape[1:]}, that of {tasks[0].name!r} "
+                f"{arrays[0].shape[1:]}; all tasks must have the same features"
+            )
+    sizes = [len(array) for array in arrays]
+    bounds = np.concatenate([[0], np.cumsum(sizes)])
+    targets, masks = empty_targets(tasks, int(bounds[-1]))
+    for position, task in enumerate(tasks):
+        values = one_number_per_row(parts[task.name][1], sizes[position], name=f"the target of task {task.name!r}")
+        rows = slice(bounds[position], bounds[position + 1])
+        targets[task.name][rows], masks[task.name][rows] = encode_target(task, values)
+    return np.concatenate(arrays), targets, masks, sizes
 
 
 def joined(parts: Mapping[str, Any] | None, tasks: Sequence[Task], argument: str) -> np.ndarray | None:

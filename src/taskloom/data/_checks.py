@@ -35,7 +35,6 @@ def check_learnable(data: MultiTaskData) -> None:
     Raises:
         DataError: a task has no label, a constant target, fewer than 10 labelled rows, or a class of one member.
     """
-    single: dict[str, np.ndarray] = {}
     few, constant = [], []
     for task in data.tasks:
         values = data.targets[task.name][data.mask[task.name]]
@@ -45,34 +44,39 @@ def check_learnable(data: MultiTaskData) -> None:
             few.append(f"{task.name} ({values.size})")
         elif values.min() == values.max():
             constant.append(task.name)
-        if task.kind.n_classes:
-            counts = np.bincount(values, minlength=task.kind.n_classes)
-            single[task.name] = counts if data.common_target is False else single.get("", 0) + counts
-            if data.common_target:
-                single[""] = single.pop(task.name)
     if few:
         raise DataError(
             f"{_tasks(few)} fewer than {MINIMUM_ROWS} labelled rows: {shorten(tuple(few), 8)}; training, validation "
-            "and test "
-            f"need at least {MINIMUM_ROWS} together. Add rows, merge the task with a similar one, or leave it out"
+            "and "
+            f"test need at least {MINIMUM_ROWS} together. Add rows, merge the task with a similar one, or leave it out"
         )
     if constant:
         raise DataError(
             f"{_tasks(constant)} a constant target: {shorten(tuple(constant), 8)}; there is nothing to learn. Leave "
-            "the task "
-            "out, or check that its rows are complete (-1 in class codes means that a row is not labelled)"
+            "the "
+            "task out, or check that its rows are complete (-1 in class codes means that a row is not labelled)"
         )
-    for name, counts in single.items():
+    for owner, labels, counts in _class_counts(data):
         lonely = np.flatnonzero(counts == 1)
         if len(lonely):
-            task = next(task for task in data.tasks if name in ("", task.name))
-            labels = tuple(getattr(task.kind, "labels", ())) or tuple(map(str, range(len(counts))))
-            whose = f"the target column {data.origin.target_column!r}" if name == "" else f"task {name!r}"
             raise DataError(
-                f"{whose} has a class of one member: {labels[lonely[0]]!r}; a class needs at least two rows, one to "
-                "learn from "
-                "and one to test on. Merge it with another class, or leave its row without a label"
+                f"{owner} has a class of one member: {labels[lonely[0]]!r}; a class needs at least two rows, one to "
+                "learn from and one to test on. Merge it with another class, or leave its row without a label"
             )
+
+
+def _class_counts(data: MultiTaskData) -> list[tuple[str, tuple[str, ...], np.ndarray]]:
+    """Whose classes, their labels and the labelled rows of each: per task, or pooled for a common target."""
+    pooled: dict[str, tuple[str, tuple[str, ...], np.ndarray]] = {}
+    for task in data.tasks:
+        if not task.kind.n_classes:
+            continue
+        labels = tuple(getattr(task.kind, "labels", ())) or tuple(map(str, range(task.kind.n_classes)))
+        counts = np.bincount(data.targets[task.name][data.mask[task.name]], minlength=task.kind.n_classes)
+        key = "" if data.common_target else task.name
+        owner = f"the target {data.origin.target_column or 'of all tasks'!r}" if data.common_target else f"task {key!r}"
+        pooled[key] = (owner, labels, counts + pooled[key][2] if key in pooled else counts)
+    return list(pooled.values())
 
 
 def leaks(data: MultiTaskData) -> tuple[str, ...]:

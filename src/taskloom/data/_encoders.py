@@ -90,7 +90,8 @@ class NumericEncoder:
 class CategoricalEncoder:
     """One column per common category, one for rare or new ones, one for missing ones.
 
-    Common are the (at most 50) categories of at least 10 rows; one that no training row has counts as new.
+    Common are the (at most 50) categories of at least 10 rows (of a fifth of the rows in tables of fewer than 50); one
+    that no training row has counts as new.
 
     Example:
         >>> encoder = CategoricalEncoder("colour", ("blue", "red"), ("blue", "red"), False)

@@ -21,6 +21,7 @@ from taskloom.data._infer import (
     text_column,
 )
 from taskloom.data._schema import Schema
+from taskloom.data.mask import is_missing
 from taskloom.errors import DataError, nearest
 from taskloom.task import Task, check_tasks
 
@@ -246,7 +247,7 @@ def _raw(series: Any) -> RawColumn:
         moments = np.asarray(series.to_numpy()).astype("datetime64[us]")
         return RawColumn(name, days=np.where(np.isnat(moments), np.nan, moments.astype(np.int64) / 86_400e6))
     values = series.to_list()
-    return text_column(name, [None if value is None or value != value else _plain(value) for value in values])
+    return text_column(name, [None if is_missing(value) else _plain(value) for value in values])
 
 
 def _plain(value: object) -> str:

@@ -107,6 +107,7 @@ def check_parts(data: MultiTaskData, units: Units, part: np.ndarray, *, split: s
     lacking = np.argwhere(units.needed & (units.counts(part) == 0))
     if not len(lacking):
         return
+    lacking = lacking[np.argsort(units.totals()[lacking[:, 0]], kind="stable")]  # the rarest explains most
     task, label = units.names[lacking[0][0]]
     place = PARTS[lacking[0][1]]
     total = int(units.totals()[lacking[0][0]])

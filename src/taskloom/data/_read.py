@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import os
 import re
 import zlib
 from dataclasses import dataclass
@@ -57,7 +58,7 @@ def read_file(path: str | Path, *, separator: str | None = None, encoding: str |
 def _bytes(path: Path) -> bytes:
     if path.is_dir():
         raise DataError(f"{path} is a folder; give the path of a CSV or Parquet file in it")
-    if not path.exists():
+    if not os.path.lexists(path):
         try:
             near = nearest(path.name, [entry.name for entry in path.parent.iterdir() if entry.is_file()])
         except OSError:

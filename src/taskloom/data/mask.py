@@ -13,7 +13,7 @@ import numpy as np
 
 from taskloom.errors import DataError
 
-__all__ = ["UNLABELLED_CODES", "as_array", "is_labelled"]
+__all__ = ["UNLABELLED_CODES", "as_array", "is_labelled", "is_missing"]
 
 UNLABELLED_CODES = (-1, -100)
 
@@ -65,7 +65,7 @@ def is_labelled(values: Any, *, codes: bool = False, mask: Any = None) -> np.nda
     elif array.dtype.kind in "mM":
         known &= ~np.isnat(array)
     elif array.dtype == object:
-        known &= np.fromiter((not _is_missing(value) for value in array.ravel()), bool, array.size).reshape(array.shape)
+        known &= np.fromiter((not is_missing(value) for value in array.ravel()), bool, array.size).reshape(array.shape)
     if codes and array.dtype.kind in "if":
         known &= ~np.isin(array, UNLABELLED_CODES)
     if mask is None:
@@ -78,7 +78,13 @@ def is_labelled(values: Any, *, codes: bool = False, mask: Any = None) -> np.nda
     return np.asarray(known & given.astype(bool))
 
 
-def _is_missing(value: object) -> bool:
+def is_missing(value: object) -> bool:
+    """True for None, NaN, and the missing values of data frames.
+
+    Example:
+        >>> is_missing(None), is_missing(float("nan")), is_missing(0)
+        (True, True, False)
+    """
     if value is None or type(value).__name__ in {"NAType", "NaTType"}:
         return True
     return isinstance(value, float | np.floating) and bool(np.isnan(value))

@@ -6,7 +6,6 @@ Two layouts: *multi-label* data have one input per row and several targets, some
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -17,21 +16,22 @@ import numpy as np
 from taskloom.data._arrays import (
     as_inputs,
     as_tasks,
-    batch_target,
     check_names,
-    empty_targets,
     encode_target,
     group_codes,
+    join_parts,
     joined,
     one_number_per_row,
     time_numbers,
 )
 from taskloom.data._columns import Column, Origin, shorten
+from taskloom.data._fingerprint import fingerprint
 from taskloom.data._listing import LabelledRows, Listing
+from taskloom.data._loader import read_loader
 from taskloom.data._schema import Layout, Schema
 from taskloom.data.mask import as_array
 from taskloom.errors import DataError, TaskError, nearest
-from taskloom.task import Kind, Regression, Task
+from taskloom.task import Kind, Regression, Task, check_tasks
 
 if TYPE_CHECKING:
     from taskloom.data.split import Split
@@ -97,8 +97,6 @@ class MultiTaskData:
         for array in (self.inputs, *(array for _, array in per_row)):
             if array is not None:
                 array.flags.writeable = False
-
-    # ------------------------------------------------------------------------------------------ constructors
 
     @classmethod
     def from_arrays(
@@ -186,30 +184,17 @@ class MultiTaskData:
         else:
             checked = as_tasks(kind_or_tasks)
         check_names(parts, checked, argument="parts")
-        arrays = [as_inputs(parts[task.name][0], owner=f"X of task {task.name!r}") for task in checked]
-        for task, array in zip(checked, arrays, strict=True):
-            if array.shape[1:] != arrays[0].shape[1:]:
-                raise DataError(
-                    f"X of task {task.name!r} has samples of shape {array.shape[1:]}, that of {checked[0].name!r} "
-                    f"{arrays[0].shape[1:]}; all tasks must have the same features"
-                )
-        sizes = [len(array) for array in arrays]
-        bounds = np.concatenate([[0], np.cumsum(sizes)])
-        targets, masks = empty_targets(checked, int(bounds[-1]))
-        for position, task in enumerate(checked):
-            values = one_number_per_row(parts[task.name][1], sizes[position], name=f"the target of task {task.name!r}")
-            rows = slice(bounds[position], bounds[position + 1])
-            targets[task.name][rows], masks[task.name][rows] = encode_target(task, values)
+        inputs, targets, masks, sizes = join_parts(parts, checked)
         return cls(
             tasks=checked,
             layout="multi_data_set",
-            n_rows=int(bounds[-1]),
+            n_rows=len(inputs),
             targets=targets,
             mask=masks,
-            inputs=np.concatenate(arrays),
+            inputs=inputs,
             task_ids=np.repeat(np.arange(len(checked)), sizes),
-            groups=group_codes(joined(groups, checked, "groups"), int(bounds[-1])),
-            times=time_numbers(joined(times, checked, "times"), int(bounds[-1])),
+            groups=group_codes(joined(groups, checked, "groups"), len(inputs)),
+            times=time_numbers(joined(times, checked, "times"), len(inputs)),
             common_target=common,
         )
 
@@ -263,30 +248,8 @@ class MultiTaskData:
             [True, True, False]
         """
         checked = as_tasks(tasks)
-        inputs: list[np.ndarray] = []
-        values: dict[str, list[np.ndarray]] = {task.name: [] for task in checked}
-        masks: dict[str, list[np.ndarray]] = {task.name: [] for task in checked}
-        for number, batch in enumerate(loader):
-            if not isinstance(batch, tuple | list) or len(batch) not in (2, 3) or not isinstance(batch[1], Mapping):
-                raise DataError(
-                    f"batch {number} of the loader is no (inputs, {{task: targets}}) pair; found "
-                    f"{type(batch).__name__}. Let the data set return such pairs"
-                )
-            inputs.append(as_inputs(batch[0], owner=f"inputs of batch {number}"))
-            check_names(batch[1], checked, argument=f"targets of batch {number}", complete=False)
-            given_masks = batch[2] if len(batch) == 3 else {}
-            for task in checked:
-                target, known = batch_target(task, batch[1], given_masks, len(inputs[-1]))
-                values[task.name].append(target)
-                masks[task.name].append(known)
-        if not inputs:
-            raise DataError("the loader yields no batch; give a loader that can be iterated again")
-        return cls.from_arrays(
-            np.concatenate(inputs),
-            {name: np.concatenate(pieces) for name, pieces in values.items()},
-            checked,
-            mask={name: np.concatenate(pieces) for name, pieces in masks.items()},
-        )
+        inputs, targets, known = read_loader(loader, checked)
+        return cls.from_arrays(inputs, targets, checked, mask=known)
 
     def checked(self) -> MultiTaskData:
         """The same data after the checks of what can be learnt; tables from files and frames went through them.
@@ -310,8 +273,6 @@ class MultiTaskData:
         check_learnable(self)
         found = tuple(leak for leak in leaks(self) if leak not in self.notices)
         return replace(self, notices=self.notices + found) if found else self
-
-    # ------------------------------------------------------------------------------------------ parts of it
 
     def take(self, rows: Any) -> MultiTaskData:
         """The same tasks on some rows.
@@ -345,7 +306,7 @@ class MultiTaskData:
             tasks: names, in the order wanted.
 
         Raises:
-            TaskError: an unknown name.
+            TaskError: an unknown name, or a name twice.
 
         Example:
             >>> data = MultiTaskData.from_tasks({"a": ([[0.0]], [1.0]), "b": ([[2.0]], [3.0])})
@@ -356,7 +317,7 @@ class MultiTaskData:
         positions = [self._position(name) for name in names]
         chosen = replace(
             self,
-            tasks=tuple(self.tasks[position] for position in positions),
+            tasks=check_tasks(self.tasks[position] for position in positions),
             targets={name: self.targets[name] for name in names},
             mask={name: self.mask[name] for name in names},
         )
@@ -364,8 +325,7 @@ class MultiTaskData:
             return chosen
         new_position = np.full(len(self.tasks), -1)
         new_position[positions] = np.arange(len(positions))
-        chosen = replace(chosen, task_ids=new_position[self.task_ids])
-        return chosen.take(self.rows_of(names))
+        return replace(chosen, task_ids=new_position[self.task_ids]).take(self.rows_of(names))
 
     def rows_of(self, tasks: str | Sequence[str]) -> np.ndarray:
         """Rows that belong to some tasks, int64: all rows in the multi-label layout.
@@ -382,8 +342,6 @@ class MultiTaskData:
         if name not in names:
             raise TaskError(f"unknown task {name!r}.{nearest(name, names)}")
         return names.index(name)
-
-    # ------------------------------------------------------------------------------------------ what is in it
 
     @property
     def schema(self) -> Schema:
@@ -405,26 +363,7 @@ class MultiTaskData:
     @cached_property
     def fingerprint(self) -> str:
         """Hash of the content (names, kinds, every value): equal data have equal fingerprints on every machine."""
-        digest = hashlib.blake2b(digest_size=16)
-
-        def add(label: str, array: np.ndarray | None = None) -> None:
-            digest.update(f"{label}\x1f".encode())
-            if array is not None:
-                digest.update(f"{array.dtype.str}{array.shape}\x1f".encode())
-                digest.update(np.ascontiguousarray(array).data)
-
-        add(self.layout)
-        for task in self.tasks:
-            add(f"{task.name}|{task.kind!r}")
-        for column in self.features:
-            add(f"{column.name}|{column.kind}|{column.categories!r}", column.values)
-        for name in ("inputs", "task_ids", "groups", "times"):
-            add(name, getattr(self, name))
-        for task in self.tasks:
-            known = np.flatnonzero(self.mask[task.name])
-            add("labelled", known)
-            add("targets", self.targets[task.name][known])
-        return digest.hexdigest()
+        return fingerprint(self)
 
     def labelled(self, split: Split | None = None) -> LabelledRows:
         """Labelled rows of each task, in each part of a split or in all rows.
@@ -439,11 +378,7 @@ class MultiTaskData:
         """
         parts = {"all": np.arange(self.n_rows)} if split is None else split.parts
         counts = [[int(self.mask[task.name][rows].sum()) for rows in parts.values()] for task in self.tasks]
-        return LabelledRows(
-            tuple(task.name for task in self.tasks),
-            tuple(parts),
-            np.asarray(counts, dtype=np.int64).reshape(-1, len(parts)),
-        )
+        return LabelledRows(tuple(task.name for task in self.tasks), tuple(parts), np.asarray(counts, dtype=np.int64))
 
     def describe(self) -> Listing:
         """Every column with its role and kind: what is shown before anything is trained.
@@ -461,8 +396,5 @@ class MultiTaskData:
         return describe(self)
 
     def __repr__(self) -> str:
-        names = shorten(tuple(task.name for task in self.tasks))
-        return (
-            f"MultiTaskData({self.layout}, {len(self.tasks)} tasks: {names}; {self.n_rows} rows, "
-            f"{self.n_features} features)"
-        )
+        tasks = f"{len(self.tasks)} tasks: {shorten(tuple(task.name for task in self.tasks))}"
+        return f"MultiTaskData({self.layout}, {tasks}; {self.n_rows} rows, {self.n_features} features)"

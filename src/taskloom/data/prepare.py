@@ -167,7 +167,7 @@ class Preparation:
         place = self._place(task)
         if self.schema.tasks[place].kind.n_classes:
             return np.asarray(predictions)
-        return np.asarray(predictions) * self.target_scale[place] + self.target_mean[place]
+        return np.asarray(np.asarray(predictions) * self.target_scale[place] + self.target_mean[place])
 
     def scale_of(self, task: str | Task) -> float:
         """Standard deviation by which the targets of a task were divided (1 for classes)."""

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["FixedSplit", "GroupedSplit", "RandomSplit", "Split", "Splitter", "TimeSplit", "default_split"]
 
+_TRIES = 20  # random orders tried where swaps of single rows do not meet all requirements
+
 
 @dataclass(frozen=True, eq=False)
 class Split:
@@ -117,15 +119,20 @@ class RandomSplit:
         """
         units = Units.of(data)
         rows = units.labelled_rows
-        random = numpy_stream(seed, "split").permutation(len(rows))
         stratum = units.rarest()
         block = np.zeros(len(rows), dtype=np.int64) if data.task_ids is None else data.task_ids[rows]
-        order = random[np.lexsort((stratum[random], block[random]))]  # by task, then label, then chance
-        sizes = np.bincount(block)
+        sizes = np.bincount(block, minlength=1)
         place = np.concatenate([np.arange(size) for size in sizes])  # place of a row in its block
+        pattern = part_pattern(self.fractions, int(sizes.max()))[place]
         part = np.full(data.n_rows, 3)
-        part[rows[order]] = part_pattern(self.fractions, int(sizes.max()))[place]
-        part = repair(units, part, rows[random])
+        stream = numpy_stream(seed, "split")
+        for _ in range(_TRIES):
+            random = stream.permutation(len(rows))
+            order = random[np.lexsort((stratum[random], block[random]))]  # by task, then label, then chance
+            part[rows[order]] = pattern
+            part = repair(units, part, rows[random])
+            if not (units.needed & (units.counts(part) == 0)).any():
+                break
         check_parts(data, units, part, split=str(self))
         return Split.of_parts(part)
 

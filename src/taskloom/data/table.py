@@ -33,7 +33,7 @@ def read_table(
 
     *Missing* is an empty cell, ``NA``, ``N/A``, ``#N/A``, ``NaN``, ``null``, ``?`` (in any case of letters).
 
-    *Features.* Numbers and truth values are numeric. Text is a date if every value is one (ISO, ``31.12.2024``,
+    *Features.* Numbers are numeric, truth values categories. Text is a date if every value is one (ISO, ``31.12.2024``,
     ``12/31/2024``); a category if at most max(20, n / 5) values differ and they are short; else free text, which is
     ignored. Numbers with leading zeros (``007``) are text. Ignored with a notice: constant columns and identifiers
     (all values differ, and they are short texts, or integers in a column named like ``id``, ``index``, ``row``).
