@@ -5,15 +5,13 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
 
-from taskloom.metrics.gains import transfer_report
+from taskloom.study.results import SCHEMAS, Results
 
 CANDIDATES = (
     ("single_task", "Single-task networks", "single", 0.0, "One network per task, nothing shared."),
@@ -26,20 +24,6 @@ CANDIDATES = (
     ("soft_sharing", "Soft sharing (L2 to the mean)", "joint", 1.5, "Networks drawn to their mean."),
 )
 JOINT = tuple(name for name, _, family, _, _ in CANDIDATES if family == "joint")
-
-
-@dataclass(frozen=True)
-class Made:
-    """Everything that ``Results(...)`` takes."""
-
-    settings: dict[str, Any]
-    environment: dict[str, Any]
-    scores: pl.DataFrame
-    runs: pl.DataFrame
-    curves: pl.DataFrame
-    conflicts: pl.DataFrame
-    weights: pl.DataFrame
-    labelled: pl.DataFrame
 
 
 def task_names(count: int) -> tuple[str, ...]:
@@ -58,7 +42,7 @@ def make(
     missing: str | None = None,
     candidates: Sequence[str] | None = None,
     base: int = 0,
-) -> Made:
+) -> dict[str, Any]:
     """Make a comparison; ``missing`` names a task whose joint scores of the first seed are not a number."""
     random = np.random.default_rng(base)
     names = task_names(tasks) if isinstance(tasks, int) else tuple(tasks)
@@ -81,7 +65,11 @@ def make(
                 joint = family in ("joint", "pooled")
                 size = 5000 + 1500 * (len(names) if joint else 1)
                 settings = json.dumps({"learning_rate": 0.003, "weight_decay": 0.01, "hidden": [64, 64]})
-                runs.append((name, seed, task, 3, settings, 1.0, size, float(random.uniform(1, 9)), 12.5, 24, 24 * 40))
+                loss = 0.5 - 0.01 * effect
+                seconds = float(random.uniform(1, 9))
+                runs.append(
+                    (name, seed, task, 3, settings, loss, size, seconds, 12.5, 24, min(14, epochs - 1), 24 * 40)
+                )
             if family == "baseline":
                 continue
             for task in names:
@@ -134,7 +122,6 @@ def make(
         "seeds": seed_list,
         "seed": 0,
         "budget": "8 trials",
-        "trials": 8,
         "alpha": 0.05,
         "margin": 0.01,
         "split": "grouped by subject, 60 / 20 / 20",
@@ -161,134 +148,17 @@ def make(
         "cores": 2,
         "versions": {"taskloom": "0.1.0", "numpy": "2.3.0"},
     }
-    text, whole, real = pl.String, pl.Int64, pl.Float64
-    return Made(
-        settings=settings_of_study,
-        environment=environment,
-        scores=pl.DataFrame(
-            scores,
-            orient="row",
-            schema={"candidate": text, "task": text, "metric": text, "seed": whole, "split": text, "value": real}
-            | {"lower_is_better": pl.Boolean},
-        ),
-        runs=pl.DataFrame(
-            runs,
-            orient="row",
-            schema={"candidate": text, "seed": whole, "task": text, "trial": whole, "settings": text}
-            | {"validation_score": real, "parameters": whole, "train_seconds": real, "predict_microseconds": real}
-            | {"epochs": whole, "steps": whole},
-        ),
-        curves=pl.DataFrame(
-            curves,
-            orient="row",
-            schema={"candidate": text, "seed": whole, "task": text, "epoch": whole}
-            | {"train_loss": real, "validation_loss": real},
-        ),
-        conflicts=pl.DataFrame(
-            conflicts,
-            orient="row",
-            schema={"candidate": text, "seed": whole, "epoch": whole, "task_a": text, "task_b": text}
-            | {"cosine": real, "conflict_share": real},
-        ),
-        weights=pl.DataFrame(
-            weights,
-            orient="row",
-            schema={"candidate": text, "seed": whole, "epoch": whole, "task": text, "weight": real},
-        ),
-        labelled=pl.DataFrame(
-            labelled, orient="row", schema={"task": text, "seed": whole, "part": text, "rows": whole}
-        ),
-    )
-
-
-class FakeResults:
-    def __init__(self, made: Made) -> None:
-        self.__dict__.update(made.__dict__)
-
-    def _scores(self, candidate: str) -> dict[str, dict[int, float]]:
-        frame = self.scores.filter((pl.col("split") == "test") & (pl.col("metric") == "RMSE"))
-        frame = frame.filter(pl.col("candidate") == candidate)
-        scores: dict[str, dict[int, float]] = {}
-        for row in frame.iter_rows(named=True):
-            scores.setdefault(row["task"], {})[row["seed"]] = row["value"]
-        return scores
-
-    def gains(self, candidate: str) -> Any:
-        return transfer_report(
-            self._scores("single_task"), self._scores(candidate), lower_is_better=True, nan_policy="drop_pair"
-        )
-
-    def delta_m(self, candidate: str) -> float:
-        return self.gains(candidate).delta_m
-
-    def best(self) -> Any:
-        deltas = {c["name"]: self.delta_m(c["name"]) for c in self.settings["candidates"]}
-        name = max(deltas, key=deltas.__getitem__)
-        title = next(c["title"] for c in self.settings["candidates"] if c["name"] == name)
-        return SimpleNamespace(candidate=name, title=title)
-
-    def answer(self) -> str:
-        best = self.best()
-        verdicts = [task.verdict for task in self.gains(best.candidate).tasks]
-        return (
-            f"Learning these {len(verdicts)} tasks together with {best.title.lower()} lowers the error by "
-            f"{self.delta_m(best.candidate):.1f} % on average against tuned single-task networks. "
-            f"{verdicts.count('better')} tasks are better, {verdicts.count('worse')} worse, "
-            f"{verdicts.count('equivalent')} equivalent and {verdicts.count('inconclusive')} inconclusive."
-        )
-
-    def verdicts(self) -> pl.DataFrame:
-        rows = [
-            {"candidate": c["name"], "task": t.task, "n": t.n, "mean_gain": t.mean, "low": t.interval[0]}
-            | {"high": t.interval[1], "p": t.sign_flip_p, "corrected_p": t.corrected_p, "verdict": t.verdict}
-            | {"flag": t.flag, "note": t.note}
-            for c in self.settings["candidates"]
-            if c["name"] != "single_task"
-            for t in self.gains(c["name"]).tasks
-        ]
-        return pl.DataFrame(rows, infer_schema_length=None)
-
-    def table(self) -> pl.DataFrame:
-        rows = []
-        for c in self.settings["candidates"]:
-            runs = self.runs.filter(pl.col("candidate") == c["name"])
-            row = {"candidate": c["name"], "title": c["title"], "family": c["family"]}
-            row["delta_m"] = 0.0 if c["name"] == "single_task" else self.delta_m(c["name"])
-            for t in self.settings["tasks"]:
-                frame = self.scores.filter(
-                    (pl.col("split") == "test")
-                    & (pl.col("metric") == "RMSE")
-                    & (pl.col("task") == t["name"])
-                    & (pl.col("candidate") == c["name"])
-                )
-                row[t["name"]] = frame["value"].mean()
-            row["parameters"] = int(runs.group_by("seed").agg(pl.col("parameters").sum())["parameters"].mean())
-            row["train_seconds"] = runs.group_by("seed").agg(pl.col("train_seconds").sum())["train_seconds"].mean()
-            row["predict_microseconds"] = (
-                runs.group_by("seed").agg(pl.col("predict_microseconds").sum())["predict_microseconds"].mean()
-            )
-            rows.append(row)
-        return pl.DataFrame(rows).sort("delta_m", descending=True)
-
-    def diagnostics(self, candidate: str) -> pl.DataFrame:
-        random = np.random.default_rng(len(candidate))
-        rows = [
-            {
-                "task": t["name"],
-                "best_epoch": int(random.integers(3, 29)),
-                "checkpoint_regret": float(random.uniform(0, 0.1)),
-            }
-            | {"rate_mismatch": bool(random.integers(0, 2)), "conflict_share": float(random.uniform(0, 0.6))}
-            for t in self.settings["tasks"]
-        ]
-        return pl.DataFrame(rows)
+    rows_of = {"scores": scores, "runs": runs, "curves": curves, "conflicts": conflicts, "weights": weights}
+    rows_of["labelled"] = labelled
+    tables = {name: pl.DataFrame(rows_of[name], orient="row", schema=dict(SCHEMAS[name])) for name in SCHEMAS}
+    return {"settings": settings_of_study, "environment": environment, **tables}
 
 
 @pytest.fixture(scope="session")
-def make_results() -> Callable[..., Any]:
+def make_results() -> Callable[..., Results]:
     """Make results by the arguments of :func:`make`."""
 
-    def made(**arguments: Any) -> Any:
-        return FakeResults(make(**arguments))
+    def made(**arguments: Any) -> Results:
+        return Results(**make(**arguments))
 
     return made

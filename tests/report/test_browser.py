@@ -104,7 +104,7 @@ def test_answer_and_verdicts_are_those_of_the_results(browser: Any, report: tupl
     results, path = report
     with opened(browser, path) as page:
         assert page.locator("#answer").inner_text() == results.answer()
-        gains = results.gains(results.best().candidate)
+        gains = results.gains(results.best("together").candidate)
         items = page.locator(".verdicts > li")
         assert items.count() == len(gains.tasks)
         for position, gain in enumerate(gains.tasks):
@@ -203,7 +203,7 @@ def test_figures_and_tables_follow_the_choice_of_candidate(browser: Any, report:
         slider.focus()
         before = page.evaluate("document.getElementById('plot-conflicts').data[0].z[0][1]")
         page.keyboard.press("End")
-        assert page.locator("#conflicts-epoch-shown").inner_text() == "11"
+        assert page.locator("#conflicts-epoch-shown").inner_text() == "12"
         assert page.evaluate("document.getElementById('plot-conflicts').data[0].z[0][1]") != before
 
 

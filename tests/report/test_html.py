@@ -2,13 +2,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 
+from taskloom.errors import ExportError
 from taskloom.report.html import page, write_report
 
 Make = Callable[..., Any]
@@ -51,7 +54,7 @@ def test_answer_and_verdicts_are_those_of_the_results(written: tuple[Any, Page])
     results, found = written
     assert results.answer() in found.text
     shown = {item["data-task"]: item["data-verdict"] for item in found.all("li") if "data-task" in item}
-    assert shown == {gain.task: gain.verdict for gain in results.gains(results.best().candidate).tasks}
+    assert shown == {gain.task: gain.verdict for gain in results.gains(results.best("together").candidate).tasks}
 
 
 def test_names_of_users_are_text(written: tuple[Any, Page]) -> None:
@@ -130,6 +133,15 @@ def test_only_single_task_networks(make_results: Make) -> None:
     assert "No candidate was compared with single-task networks." in found.text
 
 
+def test_when_single_task_networks_are_best_the_verdicts_are_about_learning_together(make_results: Make) -> None:
+    results = make_results(epochs=2, candidates=("single_task", "pooled", "ridge"))
+    assert results.best().candidate == "single_task"
+    found = Page(page(results))
+    assert "Pooled network, the best way of learning together, against single-task networks" in found.text
+    shown = {item["data-task"]: item["data-verdict"] for item in found.all("li") if "data-task" in item}
+    assert shown == {gain.task: gain.verdict for gain in results.gains("pooled").tasks}
+
+
 def test_report_is_written_at_once(make_results: Make, tmp_path: Path) -> None:
     results = make_results(tasks=1, epochs=2)
     path = tmp_path / "new folder" / "report.html"
@@ -139,3 +151,17 @@ def test_report_is_written_at_once(make_results: Make, tmp_path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     assert text.startswith("<!doctype html>")
     assert text.count("plotly.js v") >= 1
+
+
+def test_a_place_that_cannot_be_written_is_said(make_results: Make, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ExportError, match="cannot be written"):
+        write_report(make_results(tasks=1, epochs=2), tmp_path / "file" / "report.html")
+
+
+def test_gains_in_units_of_the_score(make_results: Make) -> None:
+    results = make_results(tasks=2, epochs=2)
+    zero = (pl.col("candidate") == "single_task") & (pl.col("seed") == 0)
+    scores = results.scores.with_columns(value=pl.when(zero).then(0.0).otherwise(pl.col("value")))
+    found = Page(page(replace(results, scores=scores)))
+    assert "in units of the score" in found.text

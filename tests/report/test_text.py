@@ -22,11 +22,11 @@ def test_answer_verdicts_and_candidates(make_results: Make) -> None:
     results = make_results(epochs=2)
     text = shown(results)
     assert " ".join(results.answer().split()) in " ".join(text.split())
-    for gain in results.gains(results.best().candidate).tasks:
+    for gain in results.gains(results.best("together").candidate).tasks:
         line = next(line for line in text.splitlines() if gain.task in line)
         assert gain.verdict in line.lower()
     for candidate in results.settings["candidates"]:
-        assert candidate["title"] in text
+        assert candidate["title"][1:] in text
     assert "Positive means that learning together is better" in text
 
 
@@ -38,7 +38,7 @@ def test_many_tasks_show_the_extremes(make_results: Make) -> None:
     results = make_results(tasks=40, epochs=1, with_conflicts=False)
     text = shown(results)
     assert "Highest and lowest gains" in text
-    named = [gain.task for gain in results.gains(results.best().candidate).tasks if f" {gain.task} " in text]
+    named = [gain.task for gain in results.gains(results.best("together").candidate).tasks if f" {gain.task} " in text]
     assert len(named) == 10
     counts = [int(number) for number in re.findall(r"[▲▼■○] (\d+) ", text)]
     assert sum(counts) == 40

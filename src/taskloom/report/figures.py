@@ -50,7 +50,8 @@ def figure_numbers(results: Results, reading: Reading) -> dict[str, Any]:
         "seeds": list(reading.seeds),
         "reference": reading.reference,
         "focus": reading.focus,
-        "margin": 100.0 * float(results.settings.get("margin", 0.0)),
+        "relative": reading.is_relative,
+        "margin": reading.margin,
         "many": MANY_TASKS,
         "candidates": [
             {
@@ -141,13 +142,13 @@ def _curve(part: pl.DataFrame, seeds: Sequence[int], points: int, with_seeds: bo
     kept = _thin(len(shown), points, keep=None if np.isnan(mean).all() else int(np.nanargmin(mean)))
     chosen = shown[kept]
     numbers = {
-        "e": epochs[chosen].tolist(),
+        "e": _counted(epochs[chosen]),
         "t": _listed(_mean(train[:, chosen])),
         "v": _listed(_mean(validation[:, chosen])),
     }
     if with_seeds:
         thinned = _thin(len(epochs), points)
-        numbers["se"] = epochs[thinned].tolist()
+        numbers["se"] = _counted(epochs[thinned])
         numbers["s"] = [_listed(line[thinned]) for line in validation]
     return numbers
 
@@ -179,7 +180,7 @@ def _conflicts(conflicts: pl.DataFrame, index: Mapping[str, int]) -> dict[str, A
         kept = _thin(len(epochs), 40)
         order = np.argsort(np.where(np.isnan(overall), np.inf, overall), kind="stable")
         shown = np.arange(len(pairs))
-        numbers: dict[str, Any] = {"e": epochs[kept].tolist(), "n": len(pairs)}
+        numbers: dict[str, Any] = {"e": _counted(epochs[kept]), "n": len(pairs)}
         if len(index) > MANY_TASKS:
             numbers["spread"] = _spread(cosine[:, kept])
             numbers["below"] = _listed(_mean(np.where(np.isnan(cosine), np.nan, cosine < 0)[:, kept]))
@@ -205,7 +206,7 @@ def _weights(weights: pl.DataFrame, index: Mapping[str, int]) -> dict[str, Any]:
             continue  # equal weights throughout: a flat line says nothing
         kept = _thin(len(epochs), 60)
         shown = list(range(len(tasks)))
-        numbers: dict[str, Any] = {"e": epochs[kept].tolist(), "n": len(tasks)}
+        numbers: dict[str, Any] = {"e": _counted(epochs[kept]), "n": len(tasks)}
         if len(index) > MANY_TASKS:
             numbers["spread"] = _spread(grid[:, kept])
             order = np.argsort(np.where(np.isnan(grid[:, -1]), np.inf, grid[:, -1]), kind="stable")
@@ -257,6 +258,11 @@ def _thin(length: int, points: int, *, keep: int | None = None) -> np.ndarray:
         return np.arange(length)
     positions = np.unique(np.linspace(0, length - 1, points).round().astype(np.int64))
     return positions if keep is None else np.unique(np.append(positions, keep))
+
+
+def _counted(epochs: np.ndarray) -> list[int]:
+    """Epochs as people count them: the first is 1."""
+    return [int(epoch) + 1 for epoch in epochs]
 
 
 def _listed(values: np.ndarray) -> list[float | None]:

@@ -12,6 +12,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from taskloom.errors import ExportError
 from taskloom.report.figures import figure_numbers, numbers_as_json
 from taskloom.report.markup import Html, element, join, raw
 from taskloom.report.reading import Reading, read
@@ -58,7 +59,7 @@ def write_report(results: Results, path: str | os.PathLike[str]) -> Path:
         the path of the file.
 
     Raises:
-        OSError: the place cannot be written.
+        ExportError: the place cannot be written.
 
     Example:
         >>> import taskloom as tl
@@ -68,13 +69,19 @@ def write_report(results: Results, path: str | os.PathLike[str]) -> Path:
     """
     target = Path(path)
     text = page(results)
-    target.parent.mkdir(parents=True, exist_ok=True)
     beside = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
-        beside.write_text(text, encoding="utf-8")
-        beside.replace(target)
-    finally:
-        beside.unlink(missing_ok=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            beside.write_text(text, encoding="utf-8")
+            beside.replace(target)
+        finally:
+            beside.unlink(missing_ok=True)
+    except OSError as error:
+        raise ExportError(
+            f"the report cannot be written to {str(target)!r}: {error.strerror or error}; expected a file in a folder "
+            "that can be written, on a disk with room; name another place"
+        ) from error
     return target
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from taskloom.metrics import GainSummary, TaskGain, TransferReport
     from taskloom.study.results import Results
 
 __all__ = ["CandidateRow", "DiagnosticRow", "GainRow", "Reading", "TaskColumn", "finite", "read"]
@@ -30,7 +31,7 @@ class TaskColumn:
 
 @dataclass(frozen=True, slots=True)
 class GainRow:
-    """Gain of one task under one candidate, in percent of the single-task score; positive = multi-task better."""
+    """Gain of one task under one candidate; positive = multi-task better."""
 
     task: str
     n: int
@@ -53,6 +54,7 @@ class CandidateRow:
     family: str
     summary: str
     source: str
+    validation_score: float | None  # chose the settings and the best candidate; lower is better
     delta_m: float | None
     low: float | None
     high: float | None
@@ -84,8 +86,10 @@ class Reading:
     seeds: tuple[int, ...]
     candidates: tuple[CandidateRow, ...]  # best Delta_m first
     reference: str
-    best: str
-    focus: str  # the candidate that the verdicts are shown for first
+    best: str  # best validation score of all candidates
+    focus: str  # best validation score of those that learn together: the one that the answer and verdicts are about
+    is_relative: bool  # gains are in percent of the single-task score, else in units of the score
+    margin: float  # gains within this distance of 0 do not matter; in the unit of the gains
     gains: Mapping[str, tuple[GainRow, ...]]  # candidate -> rows in the order of `tasks`; without the reference
     notes: tuple[str, ...]  # what must be known about the verdicts of the candidate in focus
     diagnostics: Mapping[str, tuple[DiagnosticRow, ...]]
@@ -121,12 +125,14 @@ def read(results: Results) -> Reading:
     seeds = tuple(int(seed) for seed in settings["seeds"])
     tasks = tuple(_task(task) for task in settings["tasks"])
     reference = str(settings["reference"])
-    gains = _gains(results, tasks, seeds, reference)
-    candidates = _candidates(results, tasks, seeds, gains, reference)
+    reports = _reports(results, reference)
+    gains = {name: _gains(report, tasks, seeds) for name, report in reports.items()}
+    candidates = _candidates(results, tasks, seeds, reports, reference)
     best = str(results.best().candidate)
-    focus = _focus(best, candidates, gains)
+    focus = _focus(results, candidates, gains)
+    margin = float(settings["margin"])
     return Reading(
-        title=str(settings.get("title") or "Comparison"),
+        title=_capital(str(settings.get("title") or "comparison")),
         answer=results.answer(),
         tasks=tasks,
         seeds=seeds,
@@ -134,13 +140,19 @@ def read(results: Results) -> Reading:
         reference=reference,
         best=best,
         focus=focus,
+        is_relative=reports[focus].is_relative if focus in reports else True,
+        margin=reports[focus].margin if focus in reports else 100.0 * margin,
         gains=gains,
-        notes=tuple(results.gains(focus).notes) if focus in gains else (),
+        notes=reports[focus].notes if focus in reports else (),
         diagnostics={
             row.name: tuple(_diagnostic(line) for line in results.diagnostics(row.name).iter_rows(named=True))
             for row in candidates
         },
     )
+
+
+def _capital(title: str) -> str:
+    return title[:1].upper() + title[1:]
 
 
 def _task(entry: Mapping[str, Any]) -> TaskColumn:
@@ -155,45 +167,43 @@ def _task(entry: Mapping[str, Any]) -> TaskColumn:
     )
 
 
-def _gains(
-    results: Results, tasks: Sequence[TaskColumn], seeds: Sequence[int], reference: str
-) -> dict[str, tuple[GainRow, ...]]:
-    lines: dict[str, dict[str, Mapping[str, Any]]] = {}
-    for line in results.verdicts().iter_rows(named=True):
-        lines.setdefault(line["candidate"], {})[line["task"]] = line
-    gains = {}
-    for candidate, by_task in lines.items():
-        if candidate == reference:
-            continue
-        per_seed = {gain.task: dict(zip(gain.seeds, gain.gains)) for gain in results.gains(candidate).tasks}
-        gains[candidate] = tuple(
-            _gain(by_task[task.name], [per_seed.get(task.name, {}).get(seed) for seed in seeds])
-            for task in tasks
-            if task.name in by_task
-        )
-    return gains
+def _reports(results: Results, reference: str) -> dict[str, TransferReport]:
+    """The comparison of each candidate that has one, made once."""
+    compared = dict.fromkeys(results.verdicts()["candidate"].to_list())
+    return {name: results.gains(name) for name in compared if name != reference}
 
 
-def _gain(line: Mapping[str, Any], seeds: Sequence[float | None]) -> GainRow:
+def _gains(report: TransferReport, tasks: Sequence[TaskColumn], seeds: Sequence[int]) -> tuple[GainRow, ...]:
+    found = {gain.task: gain for gain in report.tasks}
+    return tuple(_gain(found[task.name], seeds) for task in tasks if task.name in found)
+
+
+def _gain(gain: TaskGain, seeds: Sequence[int]) -> GainRow:
+    low, high = gain.interval
     return GainRow(
-        task=line["task"],
-        n=int(line["n"]),
-        mean=finite(line["mean_gain"]),
-        low=finite(line["low"]),
-        high=finite(line["high"]),
-        corrected_p=finite(line["corrected_p"]),
-        verdict=line["verdict"],
-        flag=line["flag"] or None,
-        note=line["note"] or "",
-        seeds=tuple(finite(value) for value in seeds),
+        task=gain.task,
+        n=gain.n,
+        mean=finite(gain.mean),
+        low=finite(low),
+        high=finite(high),
+        corrected_p=finite(gain.corrected_p),
+        verdict=gain.verdict,
+        flag=gain.flag,
+        note=gain.note,
+        seeds=_per_seed(gain, seeds),
     )
+
+
+def _per_seed(gain: GainSummary, seeds: Sequence[int]) -> tuple[float | None, ...]:
+    found = dict(zip(gain.seeds, gain.gains))
+    return tuple(finite(found.get(seed)) for seed in seeds)
 
 
 def _candidates(
     results: Results,
     tasks: Sequence[TaskColumn],
     seeds: Sequence[int],
-    gains: Mapping[str, tuple[GainRow, ...]],
+    reports: Mapping[str, TransferReport],
     reference: str,
 ) -> tuple[CandidateRow, ...]:
     described = {entry["name"]: entry for entry in results.settings["candidates"]}
@@ -201,18 +211,22 @@ def _candidates(
     for line in results.table().iter_rows(named=True):
         name = line["candidate"]
         entry = described.get(name, {})
-        low, high, per_seed = _mean_gain(results, name, seeds) if name in gains else (None, None, ())
+        report = reports.get(name)
+        # Δm is in percent, and so must be the interval that stands beside it
+        mean = report.mean_gain if report is not None and report.is_relative else None
+        low, high = mean.interval if mean is not None else (None, None)
         rows.append(
             CandidateRow(
                 name=name,
-                title=line["title"],
+                title=_capital(line["title"]),
                 family=line["family"],
                 summary=entry.get("summary") or "",
                 source=entry.get("source") or "",
+                validation_score=finite(line["validation_score"]),
                 delta_m=0.0 if name == reference else finite(line["delta_m"]),
-                low=low,
-                high=high,
-                seeds=per_seed,
+                low=finite(low),
+                high=finite(high),
+                seeds=_per_seed(mean, seeds) if mean is not None else (),
                 scores=tuple(finite(line.get(task.name)) for task in tasks),
                 parameters=finite(line["parameters"]),
                 train_seconds=finite(line["train_seconds"]),
@@ -223,24 +237,11 @@ def _candidates(
     return tuple(rows)
 
 
-def _mean_gain(
-    results: Results, candidate: str, seeds: Sequence[int]
-) -> tuple[float | None, float | None, tuple[float | None, ...]]:
-    mean = results.gains(candidate).mean_gain
-    if mean is None:
-        return None, None, ()
-    low, high = mean.interval
-    per_seed = dict(zip(mean.seeds, mean.gains))
-    return finite(low), finite(high), tuple(finite(per_seed.get(seed)) for seed in seeds)
-
-
-def _focus(best: str, candidates: Sequence[CandidateRow], gains: Mapping[str, tuple[GainRow, ...]]) -> str:
-    if best in gains:
-        return best
-    # Single-task networks won: the question is then how the best way of learning together falls short of them.
-    together = [row.name for row in candidates if row.name in gains and row.family not in ("single", "baseline")]
-    others = [row.name for row in candidates if row.name in gains]
-    return (together or others or [best])[0]
+def _focus(results: Results, candidates: Sequence[CandidateRow], gains: Mapping[str, tuple[GainRow, ...]]) -> str:
+    if any(row.family in ("joint", "pooled") for row in candidates):
+        return str(results.best("together").candidate)
+    compared = [row.name for row in candidates if row.name in gains]
+    return compared[0] if compared else str(results.best().candidate)
 
 
 def _diagnostic(line: Mapping[str, Any]) -> DiagnosticRow:

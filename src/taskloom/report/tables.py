@@ -7,10 +7,13 @@ from dataclasses import dataclass
 
 from taskloom.report.markup import Html, element
 
-__all__ = ["TALL_TABLE", "Cell", "Column", "table"]
+__all__ = ["TALL_TABLE", "WIDE_TABLE", "Cell", "Column", "table"]
 
 TALL_TABLE = 20
 """With more rows than this a table scrolls inside the page, so that what follows stays in reach."""
+
+WIDE_TABLE = 7
+"""With more columns than this a table is printed smaller."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +88,7 @@ def table(
         },
         element(
             "table",
-            {"id": identifier, "class": "sortable"},
+            {"id": identifier, "class": "sortable wide" if len(columns) > WIDE_TABLE else "sortable"},
             element("caption", {"class": "unseen"}, caption),
             element("thead", {}, element("tr", {}, *head)),
             element("tbody", {}, *body),

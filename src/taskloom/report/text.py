@@ -19,6 +19,7 @@ from taskloom.report.words import (
     VERDICTS,
     count,
     duration,
+    gain,
     interval,
     number,
     percent,
@@ -90,8 +91,8 @@ def _verdicts(reading: Reading, rows: tuple[GainRow, ...]) -> list[Text | Table]
         table.add_row(
             Text(row.task),
             Text(f"{words_of_row.symbol} {words_of_row.word}", style=_STYLES.get(row.verdict, "")),
-            percent(row.mean),
-            interval(row.low, row.high),
+            gain(row.mean, is_relative=reading.is_relative),
+            interval(row.low, row.high, is_relative=reading.is_relative),
             *([note] if with_notes else []),
         )
     return [*parts, table, *(Text(note, style="dim") for note in reading.notes), Text()]

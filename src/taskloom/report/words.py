@@ -11,6 +11,7 @@ __all__ = [
     "VerdictWords",
     "count",
     "duration",
+    "gain",
     "interval",
     "number",
     "percent",
@@ -98,8 +99,21 @@ def percent(value: float | None) -> str:
     return f"{sign}{abs(rounded):,.{digits}f} %"
 
 
-def interval(low: float | None, high: float | None) -> str:
-    """An interval of gains in percent.
+def gain(value: float | None, *, is_relative: bool = True) -> str:
+    """A signed gain, in percent if it is relative, else in units of the score.
+
+    Example:
+        >>> gain(3.14159), gain(-0.0123, is_relative=False)
+        ('+3.1 %', '−0.0123')
+    """
+    if is_relative:
+        return percent(value)
+    shown = number(value)
+    return f"+{shown}" if value is not None and value > 0 and math.isfinite(value) else shown
+
+
+def interval(low: float | None, high: float | None, *, is_relative: bool = True) -> str:
+    """An interval of gains.
 
     Example:
         >>> interval(-1.0, 2.5)
@@ -107,7 +121,7 @@ def interval(low: float | None, high: float | None) -> str:
     """
     if low is None or high is None or not (math.isfinite(low) and math.isfinite(high)):
         return "–"
-    return f"{percent(low).removesuffix(' %')} to {percent(high)}"
+    return f"{gain(low, is_relative=is_relative).removesuffix(' %')} to {gain(high, is_relative=is_relative)}"
 
 
 def probability(value: float | None) -> str:

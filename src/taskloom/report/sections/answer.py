@@ -14,9 +14,9 @@ from taskloom.report.words import (
     SIGN_CONVENTION,
     VERDICTS,
     count,
+    gain,
     interval,
     number,
-    percent,
     probability,
     verdict_words,
 )
@@ -59,7 +59,7 @@ def verdicts(reading: Reading) -> Html:
         "verdicts",
         "Verdict per task",
         element("p", {"class": "lead"}, _focus_sentence(reading)),
-        _verdict_list(rows) if len(rows) <= _LIST_LENGTH else _tally(rows),
+        _verdict_list(rows, reading) if len(rows) <= _LIST_LENGTH else _tally(rows),
         _notes(reading),
         fold("What the four verdicts mean", _meanings()),
     )
@@ -77,8 +77,9 @@ def gains(reading: Reading) -> Html:
         element(
             "p",
             {},
-            "The gain is the change of the task's test score in percent of the tuned single-task networks' score, ",
-            "paired seed by seed. ",
+            "The gain is the change of the task's test score ",
+            "in percent of the tuned single-task networks' score" if reading.is_relative else "in units of the score",
+            ", paired seed by seed. ",
             element("span", {"class": "sign"}, SIGN_CONVENTION),
         ),
         controls(
@@ -97,25 +98,28 @@ def gains(reading: Reading) -> Html:
             "The shaded band is the margin inside which a difference does not matter.",
             " Above all tasks in order; below the ten highest and the ten lowest by name." if many else None,
         ),
-        fold("The gains as a table", _gain_table(rows)),
+        fold("The gains as a table", _gain_table(rows, reading)),
     )
 
 
 def _focus_sentence(reading: Reading) -> Html:
     title = element("strong", {}, reading.candidate(reading.focus).title)
-    against = reading.candidate(reading.reference).title if _has(reading, reading.reference) else "single-task networks"
+    against = _inside(reading.candidate(reading.reference).title)
     if reading.focus == reading.best:
-        return join([title, f", the best candidate, against {against[:1].lower()}{against[1:]}, both tuned alike."])
-    return join(
-        [
-            f"No candidate beat {against[:1].lower()}{against[1:]}. Shown is the nearest one that shares something: ",
-            title,
-            ".",
-        ]
-    )
+        return join([title, f", the best of all candidates, against {against}, both tuned alike."])
+    best = _inside(reading.candidate(reading.best).title)
+    parts = [", the best way of learning together, against ", against, ", both tuned alike."]
+    if reading.best != reading.reference:
+        parts.append(f" The best of all candidates is another one: {best}.")
+    return join([title, *parts])
 
 
-def _verdict_list(rows: tuple[GainRow, ...]) -> Html:
+def _inside(title: str) -> str:
+    """A title in the middle of a sentence."""
+    return title if title[1:2].isupper() else title[:1].lower() + title[1:]
+
+
+def _verdict_list(rows: tuple[GainRow, ...], reading: Reading) -> Html:
     items = []
     for row in rows:
         words = verdict_words(row.verdict, row.flag)
@@ -125,14 +129,16 @@ def _verdict_list(rows: tuple[GainRow, ...]) -> Html:
                 {"class": words.key, "data-task": row.task, "data-verdict": row.verdict},
                 symbol(words),
                 element("span", {"class": "task"}, row.task),
-                element("span", {"class": "gain"}, percent(row.mean)),
+                element("span", {"class": "gain"}, gain(row.mean, is_relative=reading.is_relative)),
                 element(
                     "span",
                     {"class": "said"},
                     element("span", {"class": f"word {words.key}"}, words.word),
                     *(f" · {remark}" for remark in _remarks(row)),
                 ),
-                element("span", {"class": "range"}, f"95 %: {interval(row.low, row.high)}"),
+                element(
+                    "span", {"class": "range"}, f"95 %: {interval(row.low, row.high, is_relative=reading.is_relative)}"
+                ),
             )
         )
     return element("ol", {"class": "verdicts"}, *items)
@@ -196,7 +202,7 @@ def _notes(reading: Reading) -> Html | None:
     return element("div", {"class": "quiet"}, *(element("p", {}, note) for note in reading.notes))
 
 
-def _gain_table(rows: tuple[GainRow, ...]) -> Html:
+def _gain_table(rows: tuple[GainRow, ...], reading: Reading) -> Html:
     columns = (
         Column("Task"),
         Column("Verdict"),
@@ -204,7 +210,7 @@ def _gain_table(rows: tuple[GainRow, ...]) -> Html:
         Column("95 % interval", numeric=True),
         Column("Corrected p", numeric=True, note="sign-flip test"),
         Column("Seeds", numeric=True, note="paired runs"),
-        Column("Every seed", note="gain in percent"),
+        Column("Every seed", note="gain"),
     )
     lines = []
     for row in rows:
@@ -215,8 +221,8 @@ def _gain_table(rows: tuple[GainRow, ...]) -> Html:
             [
                 Cell.text(row.task),
                 Cell(shown, words.word),
-                Cell(percent(row.mean), row.mean),
-                Cell(interval(row.low, row.high), row.low),
+                Cell(gain(row.mean, is_relative=reading.is_relative), row.mean),
+                Cell(interval(row.low, row.high, is_relative=reading.is_relative), row.low),
                 Cell(probability(row.corrected_p), row.corrected_p),
                 Cell(count(row.n), float(row.n)),
                 Cell(seeds, row.mean),

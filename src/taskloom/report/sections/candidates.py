@@ -9,7 +9,7 @@ from taskloom.report.markup import Html, element, join
 from taskloom.report.reading import CandidateRow, GainRow, Reading
 from taskloom.report.sections._parts import figure, fold, section, symbol
 from taskloom.report.tables import Cell, Column, table
-from taskloom.report.words import VERDICTS, count, duration, interval, number, percent, verdict_words
+from taskloom.report.words import VERDICTS, count, duration, gain, interval, number, percent, verdict_words
 
 __all__ = ["candidates"]
 
@@ -33,8 +33,7 @@ def candidates(reading: Reading, settings: dict[str, Any]) -> Html:
         ),
         figure(
             "plot-candidates",
-            "Δm of every candidate with its 95 % interval and the value of every seed; the table below has the ",
-            "numbers.",
+            "Δm of every candidate with its 95 % interval and every seed's value; the table below has the numbers.",
             "Large mark: Δm; line: 95 % t interval over seeds; small rings: single seeds.",
         )
         if any(row.seeds for row in reading.candidates)
@@ -56,16 +55,16 @@ def candidates(reading: Reading, settings: dict[str, Any]) -> Html:
 
 
 def _table(reading: Reading) -> Html:
-    per_task = len(reading.tasks) <= _TASK_COLUMNS
+    scored = [task for task in reading.tasks if not task.auxiliary]
+    per_task = len(scored) <= _TASK_COLUMNS
     columns = [Column("Candidate"), Column("Δm", numeric=True, note="positive = multi-task better")]
     if per_task:
-        columns += [
-            Column(task.name, numeric=True, note=_metric(task.metric, task.lower_is_better)) for task in reading.tasks
-        ]
+        columns += [Column(task.name, numeric=True, note=_metric(task.metric, task.lower_is_better)) for task in scored]
     else:
         columns += [Column("Above 0", numeric=True, note="tasks with a mean gain")]
         columns += [Column(f"{verdict.symbol}\u00a0{verdict.word}", numeric=True, note="tasks") for verdict in VERDICTS]
     columns += [
+        Column("Validation", numeric=True, note="loss, lower is better"),
         Column("Parameters", numeric=True),
         Column("Training", numeric=True, note="per seed"),
         Column("Inference", numeric=True, note="per row"),
@@ -95,7 +94,8 @@ def _row(candidate: CandidateRow, reading: Reading, *, per_task: bool) -> list[C
     gains = {row.task: row for row in reading.gains.get(candidate.name, ())}
     if per_task:
         for task, score in zip(reading.tasks, candidate.scores):
-            cells.append(Cell(join([number(score, 4), _gain_mark(gains.get(task.name))]), score))
+            if not task.auxiliary:
+                cells.append(Cell(join([number(score, 4), _gain_mark(gains.get(task.name), reading)]), score))
     else:
         counted = Counter(row.verdict for row in gains.values())
         above = sum(row.mean is not None and row.mean > 0 for row in gains.values()) if gains else None
@@ -106,19 +106,20 @@ def _row(candidate: CandidateRow, reading: Reading, *, per_task: bool) -> list[C
     inference = None if candidate.predict_microseconds is None else candidate.predict_microseconds * 1e-6
     return [
         *cells,
+        Cell(number(candidate.validation_score), candidate.validation_score),
         Cell(count(candidate.parameters), candidate.parameters),
         Cell(duration(candidate.train_seconds), candidate.train_seconds),
         Cell(duration(inference), candidate.predict_microseconds),
     ]
 
 
-def _gain_mark(gain: GainRow | None) -> Html | None:
+def _gain_mark(row: GainRow | None, reading: Reading) -> Html | None:
     """Verdict and gain below a score: symbol and number for the eye, the word for the ear."""
-    if gain is None or gain.mean is None:
+    if row is None or row.mean is None:
         return None
-    words = verdict_words(gain.verdict, gain.flag)
+    words = verdict_words(row.verdict, row.flag)
     unseen = element("span", {"class": "unseen"}, f"{words.word}, ")
-    return element("small", {}, unseen, symbol(words), percent(gain.mean))
+    return element("small", {}, unseen, symbol(words), gain(row.mean, is_relative=reading.is_relative))
 
 
 def _metric(name: str, lower_is_better: bool) -> str:
@@ -126,15 +127,16 @@ def _metric(name: str, lower_is_better: bool) -> str:
 
 
 def _reading_aid(reading: Reading) -> str:
+    scored = sum(not task.auxiliary for task in reading.tasks)
     scores = (
         "Scores are means over seeds on the test rows; below each stand the verdict's symbol and the gain. "
-        if len(reading.tasks) <= _TASK_COLUMNS
+        if scored <= _TASK_COLUMNS
         else "The symbols' columns count the tasks with each verdict. "
     )
     return (
-        f"{scores}Training is the time for all networks of one seed, inference the time to predict all tasks of one "
-        f"row. "
-        "Choose a column's heading to sort by it."
+        f"{scores}Validation is the loss on the validation rows as a share of the best constant's; it chose the "
+        "settings and the best candidate, so that the test rows had no say. Training is the time for all networks of "
+        "one seed, inference the time to predict all tasks of one row. Choose a column's heading to sort by it."
     )
 
 

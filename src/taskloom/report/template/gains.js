@@ -11,7 +11,7 @@ const verdictText = (row) => {
   return flag ? `${word} (${flag})` : word;
 };
 const gainHover = (row) =>
-  `<b>${plain(report.tasks[row.task])}</b><br>${verdictText(row)}: ${percent(row.mean)}<br>95 %: ${interval(row.low, row.high)}`;
+  `<b>${plain(report.tasks[row.task])}</b><br>${verdictText(row)}: ${gain(row.mean)}<br>95 %: ${interval(row.low, row.high)}`;
 
 // With many tasks the figure names the ten highest and the ten lowest; the figure above it shows all, unnamed.
 const NAMED = 10;
@@ -29,7 +29,7 @@ addFigure("plot-gains", (width, palette) => {
   const { rows, gap } = namedGains();
   if (!rows.length) return null;
   const entries = rows.map((row) => ({ ...row, label: report.tasks[row.task], style: row.verdict, hover: gainHover(row) }));
-  return intervalFigure(entries, verdictStyles(palette), width, palette, { title: "gain over single-task networks", gap });
+  return intervalFigure(entries, verdictStyles(palette), width, palette, { title: "gain over single-task networks", written: gain, gap });
 });
 
 addFigure("plot-gains-all", (width, palette) => {
@@ -64,7 +64,7 @@ addFigure("plot-gains-all", (width, palette) => {
       margin: { l: 8, r: 12, t: 56, b: 48 },
       showlegend: true,
       xaxis: { title: { text: `the ${rows.length} tasks, largest gain first`, standoff: 10, font: { size: 12.5 } }, showgrid: false, range: [0, rows.length + 1] },
-      yaxis: { title: { text: "gain (above 0: multi-task better)", font: { size: 12.5 } }, ticksuffix: " %" },
+      yaxis: { title: { text: "gain (above 0: multi-task better)", font: { size: 12.5 } }, ticksuffix: report.relative ? " %" : "" },
       shapes: [
         { type: "rect", xref: "paper", yref: "y", x0: 0, x1: 1, y0: -report.margin, y1: report.margin, fillcolor: palette.band, line: { width: 0 }, layer: "below" },
         { type: "line", xref: "paper", yref: "y", x0: 0, x1: 1, y0: 0, y1: 0, line: { color: palette.text, width: 1.4 }, layer: "between" },
@@ -90,13 +90,13 @@ addFigure("plot-candidates", (width, palette) => {
       high: candidate.delta[2],
       seeds: candidate.seeds,
       style: candidate.family in FAMILIES ? candidate.family : "joint",
-      hover: `<b>${plain(candidate.title)}</b><br>Δm: ${percent(candidate.delta[0])}<br>95 %: ${interval(candidate.delta[1], candidate.delta[2])}`,
+      hover: `<b>${plain(candidate.title)}</b><br>Δm: ${percent(candidate.delta[0])}<br>95 %: ${interval(candidate.delta[1], candidate.delta[2], percent)}`,
     }));
   if (!rows.length) return null;
   const styles = Object.fromEntries(
     Object.entries(FAMILIES).map(([key, family]) => [key, { ...family, colour: palette.series(family.series) }]),
   );
-  return intervalFigure(rows, styles, width, palette, { title: "Δm, mean gain over the tasks" });
+  return intervalFigure(rows, styles, width, palette, { title: "Δm, mean gain over the tasks", written: percent });
 });
 
 const fillGains = () => {
@@ -107,7 +107,7 @@ const fillGains = () => {
     gainsOf().map((row) => [
       { text: report.tasks[row.task], value: report.tasks[row.task].toLowerCase() },
       { text: verdictText(row), value: verdictText(row), symbol: row.verdict, note: row.note },
-      { text: percent(row.mean), value: row.mean },
+      { text: gain(row.mean), value: row.mean },
       { text: interval(row.low, row.high), value: row.low },
       { text: isNumber(row.p) ? (row.p < 0.001 ? "< 0.001" : row.p.toFixed(3)) : "–", value: row.p },
       { text: String(row.n), value: row.n },

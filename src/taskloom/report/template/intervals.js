@@ -1,8 +1,8 @@
 // The dot-and-interval figure: one row each, a large mark for the mean, a line for the interval, a ring per seed.
 
 // rows, first at the top: {label, mean, low, high, seeds, style, hover}; styles: name -> {word, marker, colour};
-// gap: {after, text}, a row of text in the place of rows that are not drawn.
-const intervalFigure = (entries, styles, width, palette, { title, gap }) => {
+// written: how a value is written; gap: {after, text}, a row of text in the place of rows that are not drawn.
+const intervalFigure = (entries, styles, width, palette, { title, written, gap }) => {
   const between = { label: "", mean: null, low: null, high: null, seeds: [], style: null };
   const rows = gap ? [...entries.slice(0, gap.after), between, ...entries.slice(gap.after)] : entries;
   const narrow = width < 560;
@@ -22,7 +22,7 @@ const intervalFigure = (entries, styles, width, palette, { title, gap }) => {
       name: "one seed",
       x: rows.flatMap((row) => row.seeds),
       y: rows.flatMap((row, position) => row.seeds.map(() => position + seedRow)),
-      text: rows.flatMap((row) => row.seeds.map((value, seed) => `${plain(row.label)}<br>seed ${report.seeds[seed]}: ${percent(value)}`)),
+      text: rows.flatMap((row) => row.seeds.map((value, seed) => `${plain(row.label)}<br>seed ${report.seeds[seed]}: ${written(value)}`)),
       hovertemplate: "%{text}<extra></extra>",
       marker: { symbol: "circle-open", size: 7, color: palette.muted, line: { width: 1.2 } },
     },
@@ -67,7 +67,7 @@ const intervalFigure = (entries, styles, width, palette, { title, gap }) => {
       margin: { l: 8, r: 12, t: top, b: 52 },
       showlegend: true,
       legend: { orientation: "h", x: 0, xref: "container", y: 1, yref: "container", yanchor: "top", xanchor: "left", font: { size: 12 }, itemclick: false, itemdoubleclick: false },
-      xaxis: { range: [low, high], title: { text: title, standoff: 10, font: { size: 12.5 } }, ticksuffix: " %", nticks: narrow ? 5 : 9 },
+      xaxis: { range: [low, high], title: { text: title, standoff: 10, font: { size: 12.5 } }, ticksuffix: written(1).endsWith("%") ? " %" : "", nticks: narrow ? 5 : 9 },
       yaxis: {
         range: [rows.length - 0.45, narrow ? -0.7 : -0.55],
         showgrid: false,

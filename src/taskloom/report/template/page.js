@@ -27,8 +27,10 @@ const signed = (value, places = 1) => {
   return (Number(text) === 0 ? "±" : value > 0 ? "+" : "−") + text;
 };
 const percent = (value) => (isNumber(value) ? `${signed(value, Math.abs(value) < 100 ? 1 : 0)} %` : "–");
-const interval = (low, high) =>
-  isNumber(low) && isNumber(high) ? `${percent(low).replace(" %", "")} to ${percent(high)}` : "–";
+// Gains are in percent, or in units of the score where a share of it has no meaning.
+const gain = (value) => (report.relative ? percent(value) : isNumber(value) && value > 0 ? `+${digits(value)}` : digits(value));
+const interval = (low, high, written = gain) =>
+  isNumber(low) && isNumber(high) ? `${written(low).replace(" %", "")} to ${written(high)}` : "–";
 
 const VERDICTS = {
   better: { word: "Better", symbol: "▲", marker: "triangle-up" },
