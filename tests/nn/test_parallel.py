@@ -135,3 +135,11 @@ def test_frozen_and_trained_members_together() -> None:
     sum(output.sum() for output in members.run_same(torch.randn(4, 3))).backward()
     assert all(parameter.grad is None for parameter in members[0].parameters())
     assert all(parameter.grad is not None for parameter in members[1].parameters())
+
+
+def test_an_exchanged_part_is_noticed_after_train() -> None:
+    members = Parallel([nn.Sequential(nn.Linear(3, 1), nn.ReLU()) for _ in range(6)])
+    members.run_same(torch.zeros(1, 3))
+    members[2][1] = nn.Sigmoid()
+    members.train()
+    torch.testing.assert_close(members.run_same(torch.ones(1, 3))[2], members[2](torch.ones(1, 3)))

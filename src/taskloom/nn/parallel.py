@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +22,8 @@ class Parallel(nn.ModuleList):
     calls. In evaluation mode every member is called for itself, so that the answer for one member does not depend on
     which others are asked (see :func:`taskloom.nn.batched_evaluation`).
 
-    Members with buffers that training changes (batch normalisation) are always called one by one. Forward hooks of
+    Structures are compared once after each call of ``train()`` or ``eval()`` and whenever a member is replaced; when a
+    part deep inside a member is exchanged, call ``train()`` again. Members with buffers that training changes (batch normalisation) are always called one by one. Forward hooks of
     members are not called in the batched computation.
 
     Args:
@@ -77,6 +78,11 @@ class Parallel(nn.ModuleList):
         """Give all members asked for the same input; one output each."""
         chosen = range(len(self)) if members is None else members
         return self.run([inputs] * len(chosen), members=chosen)
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode of all members; their structures are compared anew at the next batched computation."""
+        self.__dict__.pop("_kept_labels", None)
+        return super().train(mode)
 
     def _structure_labels(self) -> list[int]:
         """Equal numbers for members of equal structure. Kept, since the structure of a network rarely changes."""
