@@ -23,7 +23,9 @@ class Parallel(nn.ModuleList):
     which others are asked (see :func:`taskloom.nn.batched_evaluation`).
 
     Structures are compared once after each call of ``train()`` or ``eval()`` and whenever a member is replaced; when a
-    part deep inside a member is exchanged, call ``train()`` again. Members with buffers that training changes (batch normalisation) are always called one by one. Forward hooks of
+    part deep inside a member is exchanged, call ``train()`` again.
+
+    Members with buffers that training changes (batch normalisation) are always called one by one. Forward hooks of
     members are not called in the batched computation.
 
     Args:
