@@ -46,6 +46,7 @@ html_theme = "pydata_sphinx_theme"
 html_title = "taskloom"
 html_static_path = ["_static"]
 html_show_sourcelink = False
+html_sidebars = {"*": []}  # pages of the guide have no pages below them
 html_theme_options = {
     "navigation_with_keys": True,
     "show_toc_level": 2,
