@@ -46,3 +46,11 @@ def test_many_tasks_show_the_extremes(make_results: Make) -> None:
 
 def test_one_seed(make_results: Make) -> None:
     assert "one seed: no interval and no test" in shown(make_results(seeds=1, epochs=2))
+
+
+def test_no_column_is_lost_on_a_narrow_terminal(make_results: Make) -> None:
+    for tasks in (2, 3):
+        text = shown(make_results(tasks=tasks, epochs=2), width=80)
+        assert "parameters" in text
+        assert "inference" in text
+        assert max(len(line) for line in text.splitlines()) <= 80
