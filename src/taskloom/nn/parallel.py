@@ -42,7 +42,12 @@ class Parallel(nn.ModuleList):
     """
 
     loop_up_to = 4
-    """Up to this number of members of one structure a loop is used; a loop is faster there (our measurement)."""
+    """Up to this number of members of one structure a loop is used.
+
+    Measured on one CPU core (two layers of 64, batch 64): in a plain training step the loop is faster up to about 12
+    members (3 members: 0.3 against 0.5 ms), from 48 on the batched form is; with several models computed at once
+    (``vmap``) the two are even from about 5 members on.
+    """
 
     def run(self, inputs: Sequence[Any], *, members: Sequence[int] | None = None) -> list[Any]:
         """Give each member its own input.
