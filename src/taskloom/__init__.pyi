@@ -19,7 +19,6 @@ from taskloom.data.split import GroupedSplit as GroupedSplit
 from taskloom.data.split import RandomSplit as RandomSplit
 from taskloom.data.split import TimeSplit as TimeSplit
 from taskloom.data.table import read_table as read_table
-from taskloom.demo import demo as demo
 from taskloom.engine.combine import balance as balance
 from taskloom.engine.measure import measure as measure
 from taskloom.errors import BalanceError as BalanceError
@@ -41,8 +40,9 @@ from taskloom.nn.independent import Independent as Independent
 from taskloom.nn.pooled import Pooled as Pooled
 from taskloom.nn.soft import SoftSharing as SoftSharing
 from taskloom.study.candidate import Candidate as Candidate
-from taskloom.study.compare import compare as compare
+from taskloom.study.demo import demo as demo
 from taskloom.study.results import Results as Results
+from taskloom.study.run import compare as compare
 from taskloom.task import Binary as Binary
 from taskloom.task import Kind as Kind
 from taskloom.task import Multiclass as Multiclass

@@ -1,0 +1,19 @@
+# Written by tools/write_stubs.py from the names in __init__.py; run `make stubs` after changing those.
+
+from taskloom.engine.autograd import AutogradEngine as AutogradEngine
+from taskloom.engine.base import Cost as Cost
+from taskloom.engine.base import GradientEngine as GradientEngine
+from taskloom.engine.base import Layout as Layout
+from taskloom.engine.combine import balance as balance
+from taskloom.engine.measure import Measurement as Measurement
+from taskloom.engine.measure import measure as measure
+
+__all__ = [
+    "AutogradEngine",
+    "Cost",
+    "GradientEngine",
+    "Layout",
+    "Measurement",
+    "balance",
+    "measure",
+]
