@@ -34,7 +34,7 @@ __all__ = ["console_summary"]
 _STYLES = {"better": "green", "worse": "red", "equivalent": "blue", "inconclusive": "dim"}
 _EXTREMES = 5
 _TASKS_LISTED = 12
-_TASK_COLUMNS = 2
+_TASK_COLUMNS = 1  # more would not fit beside the costs on 80 columns
 
 
 def console_summary(results: Results) -> Group:
