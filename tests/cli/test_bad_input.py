@@ -162,7 +162,7 @@ def test_a_full_disk_is_told_and_leaves_nothing(place, monkeypatch, cause):
 
     def fill(data: object, *, out: Path, **options: object) -> None:
         (out / "study.db").write_text("")
-        (out / "chunks").mkdir()
+        (out / "units").mkdir()
         if cause == "errno":
             raise OSError(errno.ENOSPC, "No space left on device")
         raise RuntimeError("database or disk is full")
@@ -203,7 +203,7 @@ def test_an_unreadable_configuration_is_refused(place):
     ("arguments", "words"),
     [
         (["report", "missing"], "'missing' holds no results"),
-        (["predict", "missing", "table.csv", "--out", "p.csv"], "'missing'"),
+        (["predict", "missing", "table.csv", "--out", "p.csv"], "missing does not exist"),
         (["predict", "missing", "table.csv", "--out", "p.xlsx"], ".xlsx"),
     ],
 )

@@ -31,7 +31,7 @@ def stop_writing(target: Path, error: BaseException) -> None:
 def test_a_new_folder_is_removed_with_its_parents_after_an_error(tmp_path):
     folder = tmp_path / "runs" / "first"
     with pytest.raises(ValueError, match="bad"):
-        stop_inside(folder, ValueError("bad"), "config.json", "chunks/.half.part")
+        stop_inside(folder, ValueError("bad"), "config.json", "units/.half.json.1.part")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -42,7 +42,7 @@ def test_an_empty_folder_that_was_there_stays_empty(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "useful", ["chunks/a.parquet", "results/scores.csv", "checkpoints/a/seed-0/model.safetensors", "report.html"]
+    "useful", ["units/a-0.json", "results/scores.csv", "checkpoints/a/seed-0/model.safetensors", "report.html"]
 )
 def test_finished_work_stays_after_an_error(tmp_path, useful):
     folder = tmp_path / "run"

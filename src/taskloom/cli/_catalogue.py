@@ -43,9 +43,9 @@ def catalogue() -> dict[str, tuple[Entry, ...]]:
 
 
 def _candidates(*, baselines: bool) -> Iterator[Entry]:
-    from taskloom.study import catalogue as candidates
+    from taskloom.study.catalogue import catalogue as all_candidates
 
-    for candidate in candidates.catalogue():
+    for candidate in all_candidates():
         if (candidate.family == "baseline") == baselines:
             yield Entry(candidate.name, candidate.summary, candidate.source)
 

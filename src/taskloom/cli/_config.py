@@ -82,7 +82,7 @@ class CompareConfig(TableConfig):
     workers: int = Field(default=1, ge=1)
     storage: str | None = None
     alpha: float = Field(default=0.05, gt=0, lt=1)
-    margin: float = Field(default=0.01, ge=0, lt=1)
+    margin: float = Field(default=0.01, gt=0, lt=1)
 
     @field_validator("candidates", mode="before")
     @classmethod

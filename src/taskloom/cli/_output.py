@@ -14,7 +14,7 @@ from taskloom.errors import ExportError
 __all__ = ["check_file", "default_folder", "output_folder", "written_file"]
 
 # What a later run or a person can use; the rest (settings, an empty database) is made again by the next run.
-_USEFUL = ("chunks/*", "results/*", "checkpoints/**/*.safetensors", "*.safetensors", "report.html")
+_USEFUL = ("units/*.json", "results/*", "checkpoints/**/*.safetensors", "*.safetensors", "report.html")
 
 
 def default_folder(data: Path, suffix: str = "") -> Path:

@@ -17,16 +17,23 @@ __all__ = ["prediction_columns", "write_columns"]
 _FORMATS = (".csv", ".parquet")
 
 
-def prediction_columns(tasks: Sequence[Task], predictions: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def prediction_columns(
+    tasks: Sequence[Task], predictions: Mapping[str, np.ndarray], *, task_ids: np.ndarray | None = None
+) -> dict[str, np.ndarray]:
     """Columns for the predictions of each task.
 
     A task without classes gives one column with its name. A task with classes gives the most probable class under
     its name, and one column ``<task>: probability of <class>`` for each class.
 
+    With several data sets a row belongs to one task: then the columns are ``task``, ``prediction`` and, with classes,
+    ``probability of <class>``.
+
     Args:
         tasks: the K tasks.
         predictions: by task, values of shape (n,), probabilities of the second class of shape (n,), or
             probabilities of shape (n, C).
+        task_ids: index of the task of each row, int64 (n,), with several data sets; None where every row has a
+            prediction of every task.
 
     Returns:
         columns of n values by name, tasks in order.
@@ -37,18 +44,33 @@ def prediction_columns(tasks: Sequence[Task], predictions: Mapping[str, np.ndarr
         >>> columns["rain"].tolist(), columns["rain: probability of yes"].tolist()
         (['yes'], [0.75])
     """
-    columns: dict[str, np.ndarray] = {}
-    for task in tasks:
-        values = np.asarray(predictions[task.name], dtype=np.float64)
-        labels: tuple[str, ...] = getattr(task.kind, "labels", ())
-        if not labels:
+    if task_ids is None:
+        columns: dict[str, np.ndarray] = {}
+        for task in tasks:
+            values, shares = _values(task, predictions[task.name])
             columns[task.name] = values
-            continue
-        shares = np.stack([1.0 - values, values], axis=1) if values.ndim == 1 else values
-        columns[task.name] = np.asarray(labels, dtype=object)[shares.argmax(axis=1)]
-        for position, label in enumerate(labels):
-            columns[f"{task.name}: probability of {label}"] = shares[:, position]
+            columns.update({f"{task.name}: probability of {label}": share for label, share in shares.items()})
+        return columns
+    names = np.asarray([task.name for task in tasks], dtype=object)
+    columns = {"task": names[task_ids], "prediction": np.full(len(task_ids), None, dtype=object)}
+    for position, task in enumerate(tasks):
+        own = task_ids == position
+        values, shares = _values(task, predictions[task.name][own])
+        columns["prediction"][own] = values
+        for label, share in shares.items():
+            column = columns.setdefault(f"probability of {label}", np.full(len(task_ids), np.nan))
+            column[own] = share
     return columns
+
+
+def _values(task: Task, predictions: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Values or most probable classes (n,), and the probability (n,) of each class."""
+    given = np.asarray(predictions, dtype=np.float64)
+    labels: tuple[str, ...] = getattr(task.kind, "labels", ())
+    if not labels:
+        return given, {}
+    shares = np.stack([1.0 - given, given], axis=1) if given.ndim == 1 else given  # (n, C)
+    return np.asarray(labels, dtype=object)[shares.argmax(axis=1)], dict(zip(labels, shares.T, strict=True))
 
 
 def write_columns(columns: Mapping[str, np.ndarray], path: Path) -> None:

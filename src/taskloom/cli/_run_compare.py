@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from typing import TYPE_CHECKING
 
 from taskloom.cli._output import default_folder, output_folder
@@ -49,5 +51,6 @@ def run(settings: CompareConfig, *, quiet: bool = False) -> None:
                 alpha=settings.alpha,
                 margin=settings.margin,
                 progress=advance,
+                command=shlex.join(["taskloom", *sys.argv[1:]]),
             )
         show_results(screen, results, folder)

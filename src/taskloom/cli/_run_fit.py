@@ -36,10 +36,12 @@ def run(settings: FitConfig, *, quiet: bool = False) -> None:
     splitter = show_table(screen, data, seed=settings.seed)
     folder = settings.out if settings.out is not None else default_folder(settings.table, f"-{candidate.name}")
     with output_folder(folder):
+        from taskloom.study.models import store_learned
         from taskloom.study.problem import Problem
 
         problem = Problem(data, splitter, settings.seed)
         learned = _learn(candidate, problem, hyperparameters, settings, screen)
+        store_learned(learned, candidate=candidate, settings=hyperparameters, problem=problem, folder=folder)
         _show(screen, problem, learned)
         screen.answer(f"model: {folder}")
 

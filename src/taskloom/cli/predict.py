@@ -32,7 +32,8 @@ def predict(
     """Predict every task for the rows of a table.
 
     The file has one row per row of the table: a column per regression task; for a classification task the most
-    probable class, and a column of probability per class.
+    probable class, and a column of probability per class. Where each row belongs to one task (--task-column), the
+    columns are the task and its prediction.
     """
     from taskloom.cli._run_predict import run_predict
 
