@@ -101,12 +101,12 @@ def _verdicts(reading: Reading, rows: tuple[GainRow, ...]) -> list[Text | Table]
 def _candidates(reading: Reading) -> Table:
     table = _table("Candidates")
     with_scores = len(reading.tasks) <= _TASK_COLUMNS
-    table.add_column("candidate", overflow="fold", min_width=16)
+    table.add_column("candidate", overflow="fold")
     table.add_column("Δm", justify="right", no_wrap=True)
     for task in reading.tasks if with_scores else ():
         table.add_column(Text(f"{task.name} ({task.metric})"), justify="right", overflow="fold")
     for label in ("parameters", "training", "inference"):
-        table.add_column(label, justify="right", min_width=len(label))
+        table.add_column(label, justify="right", no_wrap=True)
     for row in reading.candidates:
         is_best = row.name == reading.best
         inference = None if row.predict_microseconds is None else row.predict_microseconds * 1e-6
