@@ -96,6 +96,19 @@ def test_quotes_separators_and_line_breaks_in_cells(tmp_path):
     assert data.features[1].categories == ("a, b", "line\nbreak")
 
 
+def test_blank_lines_and_odd_line_ends(tmp_path):
+    lines = ['"a', 'b",y', *(f"{i * 0.5},{i * i % 17}" for i in range(40))]
+    path = tmp_path / "a.csv"
+    for end in ("\n", "\r\n", "\r", "\n\n"):
+        path.write_bytes(end.join([lines[0] + "\n" + lines[1], *lines[2:]]).encode())
+        data = read_table(path, targets="y")
+        assert (data.n_rows, data.features[0].name) == (40, "a\nb")
+    path.write_text(
+        "\n".join(f"{i % 7},one\x0bword\u2028more{i % 3},{i * i % 17}" if i else "x,c,y" for i in range(40))
+    )
+    assert read_table(path, targets="y").n_rows == 39
+
+
 def test_decimal_commas(tmp_path):
     table = [{"x": f"{i},5", "y": f"-{i % 7},25"} for i in range(40)]
     data = read_table(write(tmp_path / "a.csv", table, ";"), targets="y")
@@ -263,6 +276,7 @@ def test_groups_and_times(tmp_path):
     assert any("group of its own" in notice for notice in data.notices)
     data = read_table(tmp_path / "a.csv", targets="price", time_column="seen")
     assert data.times[0] == 19723.0
+    assert "2024-01-01 to 2024-12-" in str(data.describe())
     assert all(column.name != "seen" for column in data.features)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from taskloom.errors import DataError
 
-__all__ = ["Column", "FeatureKind", "IgnoredColumn", "Origin", "number_text"]
+__all__ = ["Column", "FeatureKind", "IgnoredColumn", "Origin", "day_text", "number_text", "shorten"]
 
 FeatureKind = Literal["numeric", "categorical", "date"]
 
@@ -61,8 +61,7 @@ class Column:
         if known.size == 0:
             return "no value"
         if self.kind == "date":
-            low, high = known.min(), known.max()
-            return f"{np.datetime64(int(low // 1), 'D')} to {np.datetime64(int(high // 1), 'D')}"
+            return f"{day_text(known.min())} to {day_text(known.max())}"
         return f"{known.min():.4g} to {known.max():.4g}"
 
     def take(self, rows: np.ndarray) -> Column:
@@ -94,6 +93,7 @@ class Origin:
         task_column: column that says which task a row belongs to.
         group_column: column of the groups.
         time_column: column of the times.
+        times_are_dates: True if times are days since 1970-01-01.
         ignored: columns that are not used.
 
     Example:
@@ -106,6 +106,7 @@ class Origin:
     task_column: str | None = None
     group_column: str | None = None
     time_column: str | None = None
+    times_are_dates: bool = False
     ignored: tuple[IgnoredColumn, ...] = field(default=())
 
 
@@ -113,6 +114,11 @@ def shorten(names: tuple[str, ...], shown: int = 4) -> str:
     """The first names, and how many more there are."""
     head = ", ".join(name if len(name) <= 24 else f"{name[:23]}…" for name in names[:shown])
     return head if len(names) <= shown else f"{head}, … ({len(names) - shown} more)"
+
+
+def day_text(days: float) -> str:
+    """The date of a number of days since 1970-01-01, as 2024-12-31."""
+    return str(np.datetime64(int(days // 1), "D"))
 
 
 def number_text(value: float) -> str:

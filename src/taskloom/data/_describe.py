@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from taskloom.data._columns import shorten
+from taskloom.data._columns import day_text, shorten
 from taskloom.data._listing import Listing
 
 if TYPE_CHECKING:
@@ -38,8 +38,10 @@ def describe(data: MultiTaskData) -> Listing:
         detail = f"{len(np.unique(data.groups))} groups"
         rows.append((origin.group_column or "(groups)", "group", "name", data.n_rows, detail))
     if data.times is not None:
-        detail = f"{data.times.min():.6g} to {data.times.max():.6g}"
-        rows.append((origin.time_column or "(times)", "time", "number", data.n_rows, detail))
+        write = day_text if origin.times_are_dates else "{:.6g}".format
+        detail = f"{write(data.times.min())} to {write(data.times.max())}"
+        kind = "date" if origin.times_are_dates else "number"
+        rows.append((origin.time_column or "(times)", "time", kind, data.n_rows, detail))
     for column in data.features:
         missing = int(column.is_missing.sum())
         detail = column.detail + _missing(missing, "missing")

@@ -150,7 +150,13 @@ def build(frame: Any, roles: Roles, *, source: str, notices: Sequence[str] = ())
         "times": None if roles.time is None else _times(raws[roles.time]),
         "notices": tuple(said),
         "origin": Origin(
-            source, columns[0] if roles.task else None, roles.task, roles.group, roles.time, tuple(ignored)
+            source=source,
+            target_column=columns[0] if roles.task else None,
+            task_column=roles.task,
+            group_column=roles.group,
+            time_column=roles.time,
+            times_are_dates=roles.time is not None and raws[roles.time].holds_dates,
+            ignored=tuple(ignored),
         ),
     }
 
@@ -247,6 +253,9 @@ def _raw(series: Any) -> RawColumn:
         moments = np.asarray(series.to_numpy()).astype("datetime64[us]")
         return RawColumn(name, days=np.where(np.isnat(moments), np.nan, moments.astype(np.int64) / 86_400e6))
     values = series.to_list()
+    # pandas keeps NaN among texts of object columns
+    if str(dtype) == "String" and not any(isinstance(value, float) for value in values):
+        return text_column(name, values)
     return text_column(name, [None if is_missing(value) else _plain(value) for value in values])
 
 
@@ -347,7 +356,6 @@ def _times(raw: RawColumn) -> np.ndarray:
         bad = np.flatnonzero(~np.isfinite(values))
         raise DataError(
             f"the time column {raw.name!r} has {len(bad)} missing or infinite values (the first in data row "
-            f"{bad[0] + 1}); a "
-            "split by time needs the time of every row"
+            f"{bad[0] + 1}); a split by time needs the time of every row"
         )
     return np.array(values)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from taskloom.data._columns import Column, IgnoredColumn, number_text, shorten
+from taskloom.data._columns import Column, IgnoredColumn, day_text, number_text, shorten
 from taskloom.data._dates import parse_dates
 from taskloom.errors import DataError
 from taskloom.task import Binary, Kind, Multiclass, Regression
@@ -79,6 +79,19 @@ class RawColumn:
             return None
         return np.where(self.codes >= 0, distinct[self.codes], np.nan)
 
+    @property
+    def holds_dates(self) -> bool:
+        """True if the values are dates, or texts all of which are dates."""
+        return self.days is not None or (self.as_numbers() is None and parse_dates(self.texts) is not None)
+
+    def n_distinct(self) -> int:
+        """Number of different values."""
+        if self.codes is not None:
+            return int(np.count_nonzero(np.bincount(self.codes[self.codes >= 0])))
+        values = self.numbers if self.numbers is not None else self.days
+        assert values is not None
+        return len(np.unique(values[~np.isnan(values)]))
+
     def as_categories(self) -> tuple[tuple[str, ...], np.ndarray]:
         """Distinct values as texts, in order (numbers by size, texts by the alphabet), and codes per row."""
         if self.codes is not None:
@@ -94,7 +107,7 @@ class RawColumn:
         codes = np.full(values.shape, -1, dtype=np.int64)
         codes[known] = position
         if self.days is not None:
-            return tuple(str(np.datetime64(int(day // 1), "D")) for day in distinct), codes
+            return tuple(day_text(day) for day in distinct), codes
         return tuple(number_text(value) for value in distinct), codes
 
 
@@ -130,16 +143,17 @@ def infer_feature(raw: RawColumn, override: str | None) -> tuple[Column | Ignore
         return IgnoredColumn(raw.name, "text", "free text"), ()
     if not known.any():
         return IgnoredColumn(raw.name, "empty", "no value in any row"), ()
-    texts, codes = raw.as_categories()
-    if len(texts) == 1 and known.all():
-        return IgnoredColumn(raw.name, "constant", f"always {shorten(texts)}"), ()
+    n_distinct = raw.n_distinct()
+    if n_distinct == 1 and known.all():
+        return IgnoredColumn(raw.name, "constant", f"always {shorten(raw.as_categories()[0])}"), ()
     if override is not None:
         return make_feature(raw, override), ()
-    numbers = None if any(re.match(r"0\d", text) for text in raw.texts) else raw.as_numbers()
     if raw.days is not None:
         return make_feature(raw, "date"), ()
+    numbers = None if any(re.match(r"0\d", text) for text in raw.texts) else raw.as_numbers()
     if numbers is not None:
-        return _infer_numbers(raw.name, numbers, len(texts))
+        return _infer_numbers(raw.name, numbers, n_distinct)
+    texts, codes = raw.as_categories()
     dates = parse_dates(texts)
     if dates is not None:
         values = np.where(codes >= 0, dates[0][codes], np.nan)
@@ -228,17 +242,17 @@ def infer_target(raw: RawColumn, override: str | None) -> tuple[Kind, str]:
         DataError: no label, a constant, a date, too many different texts, or values that do not fit the given kind.
     """
     name = raw.name
-    texts, _ = raw.as_categories()
-    n_labelled = int(raw.known.sum())
-    if not texts:
+    n_distinct, n_labelled = raw.n_distinct(), int(raw.known.sum())
+    if n_distinct == 0:
         raise DataError(f"target {name!r} has a label in no row; give some rows a value, or leave this target out")
-    if len(texts) == 1:
+    if n_distinct == 1:
         raise DataError(
-            f"target {name!r} is constant: all {n_labelled} labelled rows are {texts[0]!r}; there is nothing to "
+            f"target {name!r} is constant: all {n_labelled} labelled rows are {raw.as_categories()[0][0]!r}; there "
+            "is nothing to "
             "learn. Leave "
             "this target out, or check that the file is complete"
         )
-    if raw.days is not None or (raw.codes is not None and raw.as_numbers() is None and parse_dates(raw.texts)):
+    if raw.holds_dates:
         raise DataError(
             f"target {name!r} holds dates, which cannot be predicted; turn them into a number (days, years) first"
         )
@@ -247,6 +261,9 @@ def infer_target(raw: RawColumn, override: str | None) -> tuple[Kind, str]:
         if numbers is None:
             _none_of(raw, "a number")
         return Regression(), ""
+    if override is None and n_distinct > 2 and numbers is not None and not _are_codes(numbers):
+        return Regression(), ""
+    texts, _ = raw.as_categories()
     if override == "binary" and len(texts) != 2:
         raise DataError(
             f"target {name!r} is to be binary, but has {len(texts)} values: {shorten(texts, 8)}; make it multiclass"
@@ -254,10 +271,6 @@ def infer_target(raw: RawColumn, override: str | None) -> tuple[Kind, str]:
     if len(texts) == 2 and override != "multiclass":
         return Binary((texts[0], texts[1])), ""
     if override is None and numbers is not None:
-        known = np.unique(numbers[~np.isnan(numbers)])
-        is_code = len(known) <= _MOST_INTEGER_CLASSES and known[0] in (0, 1) and bool(np.all(np.diff(known) == 1))
-        if not is_code:
-            return Regression(), ""
         return Multiclass(len(texts), texts), (
             f"target {name!r} has the integers {texts[0]} to {texts[-1]}: taken as {len(texts)} classes; to predict "
             "the "
@@ -266,10 +279,15 @@ def infer_target(raw: RawColumn, override: str | None) -> tuple[Kind, str]:
     if override is None and len(texts) > max(_FEW_CATEGORIES, n_labelled / 10):
         raise DataError(
             f"target {name!r} has {len(texts)} different texts in {n_labelled} labelled rows, too many for classes; "
-            "choose "
-            f"another target, or say kinds={{{name!r}: 'multiclass'}} if they are classes"
+            f"choose another target, or say kinds={{{name!r}: 'multiclass'}} if they are classes"
         )
     return Multiclass(len(texts), texts), ""
+
+
+def _are_codes(numbers: np.ndarray) -> bool:
+    """True for a few integers that run without a gap from 0 or 1."""
+    distinct = np.unique(numbers[~np.isnan(numbers)])
+    return len(distinct) <= _MOST_INTEGER_CLASSES and distinct[0] in (0, 1) and bool(np.all(np.diff(distinct) == 1))
 
 
 def class_texts(raw: RawColumn) -> np.ndarray:

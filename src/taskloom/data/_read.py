@@ -108,7 +108,7 @@ def _text(path: Path, content: bytes, encoding: str | None) -> str:
         ) from None
     if "\x00" in text:
         raise DataError(f"{path} holds zero bytes, so it is no text file; give a CSV, TSV or Parquet file")
-    return text.removeprefix("\ufeff")
+    return text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _csv(path: Path, text: str, separator: str | None) -> FileContents:
@@ -117,12 +117,11 @@ def _csv(path: Path, text: str, separator: str | None) -> FileContents:
     names, notices = _names(path, header)
     try:
         frame = pl.read_csv(
-            io.BytesIO(text.encode()),
+            io.BytesIO(_below_header(text, chosen).encode()),
             separator=chosen,
             has_header=False,
             new_columns=names,
             infer_schema=False,
-            skip_rows=_lines_before_data(text, chosen),
         )
     except pl.exceptions.NoDataError:
         frame = pl.DataFrame(schema=dict.fromkeys(names, pl.String))
@@ -141,7 +140,7 @@ def _separator(path: Path, text: str, given: str | None) -> str:
         if len(given) != 1:
             raise DataError(f"separator must be one character, found {given!r}; for a tab write '\\t'")
         return given
-    sample = text[:200_000].splitlines()[:100]
+    sample = [line for line in text[:200_000].split("\n") if line.strip()][:100]
     best, best_score = "", (0.0, 0)
     for candidate in _SEPARATORS:
         try:
@@ -166,7 +165,7 @@ def _separator(path: Path, text: str, given: str | None) -> str:
 def _check_lines(path: Path, text: str, separator: str) -> list[str]:
     """Check that every line has as many cells as the header, and that quotes are sound; returns the header."""
     if '"' not in text:
-        lines = text.splitlines()
+        lines = text.split("\n")
         first = next(number for number, line in enumerate(lines) if line.strip())
         width = lines[first].count(separator)
         counts = np.fromiter((line.count(separator) for line in lines), np.int64, len(lines))
@@ -201,13 +200,12 @@ def _ragged(path: Path, line: int, found: int, expected: int, separator: str) ->
     )
 
 
-def _lines_before_data(text: str, separator: str) -> int:
-    """Number of lines up to and with the header (a quoted name may hold line breaks)."""
+def _below_header(text: str, separator: str) -> str:
+    """The lines after the header (a quoted name may hold line breaks)."""
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
-    for row in reader:
-        if any(cell.strip() for cell in row):
-            break
-    return reader.line_num
+    next(row for row in reader if any(cell.strip() for cell in row))
+    pieces = text.split("\n", reader.line_num)
+    return pieces[-1].lstrip("\n") if len(pieces) > reader.line_num else ""
 
 
 def _names(path: Path, header: list[str]) -> tuple[list[str], list[str]]:
