@@ -45,10 +45,6 @@ class Split:
     validation: np.ndarray
     test: np.ndarray
 
-    def __post_init__(self) -> None:
-        for rows in (self.train, self.validation, self.test):
-            rows.flags.writeable = False
-
     @property
     def parts(self) -> dict[str, np.ndarray]:
         """Name of the part -> rows."""
