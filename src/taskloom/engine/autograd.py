@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from taskloom.balance.flow import Rows
+from taskloom.engine._guards import measuring
 from taskloom.engine.base import Cost, Layout, ranks
 from taskloom.errors import EngineError
 
@@ -65,7 +66,8 @@ class AutogradEngine:
 def gradients_of(loss: Tensor, parameters: Sequence[Tensor]) -> Sequence[Tensor | None]:
     """Gradients of one scalar, None where it does not reach a parameter; the graph is kept."""
     try:
-        return torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True)
+        with measuring():
+            return torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True)
     except RuntimeError as error:
         if "second time" not in str(error):
             raise
