@@ -28,7 +28,7 @@ def test_fabric_with_mixed_precision() -> None:
     fabric = fabric_module.Fabric(accelerator="cpu", devices=1, precision="bf16-mixed")
     network = fabric.setup(nn.Linear(3, 2))
     losses = dict(zip("ab", network(torch.ones(4, 3)).float().mean(0).unbind(), strict=True))
-    with pytest.raises(RuntimeError, match="fabric.backward"):  # what the guard is there for
+    with pytest.raises(RuntimeError, match=r"fabric\.backward"):  # what the guard is there for
         torch.autograd.grad(losses["a"], [network.module.weight], retain_graph=True)
     loss = balance(losses, pcgrad(), shared=network.module)
     fabric.backward(loss)
