@@ -91,6 +91,7 @@ def test_the_resolved_configuration_is_printed_without_reading_anything(command,
     )
     assert result.exit_code == 0
     assert "data: no such.csv" in result.output
+    assert "out: taskloom-runs/no such" in result.output
     assert "- 가격" in result.output
     assert "a=b: date" in result.output
 

@@ -77,4 +77,4 @@ def test_texts_are_joined_and_reasons_are_plain():
     assert one_paragraph(" a\n\n  b ") == "a b"
     assert reason(FileNotFoundError(errno.ENOENT, "No such file or directory", "x")) == "no such file or directory"
     assert reason(RuntimeError("Broken")) == "broken"
-    assert reason(RuntimeError()) == "runtimeError"
+    assert reason(RuntimeError()) == "RuntimeError"

@@ -57,3 +57,16 @@ def test_a_file_is_read_back_the_same(tmp_path, name):
 def test_another_ending_is_refused():
     with pytest.raises(ExportError, match=r"the ending '.xlsx' is not known"):
         check_format(Path("predictions.xlsx"))
+
+
+def test_rows_of_several_data_sets_have_one_prediction_each():
+    tasks = tuple(Task(name=name, kind=Binary(("no", "yes"))) for name in ("서울", "north"))
+    nan = np.nan
+    predictions = {"서울": np.array([0.25, nan, 0.75]), "north": np.array([nan, 0.5625, nan])}
+    columns = prediction_columns(tasks, predictions, task_ids=np.array([0, 1, 0]))
+    assert {name: column.tolist() for name, column in columns.items()} == {
+        "task": ["서울", "north", "서울"],
+        "prediction": ["no", "yes", "yes"],
+        "probability of no": [0.75, 0.4375, 0.25],
+        "probability of yes": [0.25, 0.5625, 0.75],
+    }

@@ -15,6 +15,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from pydantic_core import ErrorDetails
 
 from taskloom.cli._errors import one_paragraph, reason
+from taskloom.cli._output import default_folder
 from taskloom.errors import StudyError, nearest
 
 __all__ = ["CompareConfig", "FitConfig", "TableConfig", "resolve", "to_yaml"]
@@ -57,6 +58,18 @@ class TableConfig(BaseModel):
     separator: Annotated[str | None, BeforeValidator(_as_separator)] = Field(default=None, min_length=1, max_length=1)
     encoding: str | None = None
 
+    out: Path | None = None
+
+    @property
+    def suffix(self) -> str:
+        """What is added to the name of the table for the name of the default output folder."""
+        return ""
+
+    @property
+    def folder(self) -> Path:
+        """The output folder; default ``taskloom-runs/<name of the table>``."""
+        return self.out if self.out is not None else default_folder(self.table, self.suffix)
+
     @property
     def table(self) -> Path:
         """Path of the table; exists in every configuration that :func:`resolve` has returned."""
@@ -73,7 +86,6 @@ class CompareConfig(TableConfig):
         (5, '8 trials')
     """
 
-    out: Path | None = None
     candidates: Literal["default", "all"] | Names = "default"
     main: str | None = None
     seeds: int = Field(default=5, ge=1)
@@ -100,12 +112,16 @@ class FitConfig(TableConfig):
         'hard_sharing'
     """
 
-    out: Path | None = None
     candidate: str = "hard_sharing"
     seed: int = Field(default=0, ge=0)
     settings: dict[str, int | float | str] = {}
     max_epochs: int | None = Field(default=None, ge=1)
     patience: int | None = Field(default=None, ge=1)
+
+    @property
+    def suffix(self) -> str:
+        """Models of several candidates may lie beside each other."""
+        return f"-{self.candidate}"
 
 
 Config = TypeVar("Config", bound=TableConfig)
@@ -154,12 +170,14 @@ def resolve(model: type[Config], file: Path | None, flags: Mapping[str, Any], *,
 
 
 def to_yaml(config: TableConfig) -> str:
-    """The configuration as YAML that :func:`resolve` reads back to the same configuration.
+    """The configuration as YAML, with its output folder; :func:`resolve` reads it back to the same configuration.
 
     Example:
         >>> print(to_yaml(CompareConfig(data="marks.csv")).splitlines()[0])
         data: marks.csv
     """
+    if config.data is not None:
+        config = config.model_copy(update={"out": config.folder})
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=10_000)
 
 

@@ -108,8 +108,8 @@ def reason(error: BaseException) -> str:
         >>> reason(PermissionError(errno.EACCES, "Permission denied", "/data"))
         'permission denied'
     """
-    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error) or type(error).__name__
-    return one_paragraph(text[:1].lower() + text[1:])
+    text = (error.strerror if isinstance(error, OSError) else "") or str(error)
+    return one_paragraph(text[:1].lower() + text[1:]) or type(error).__name__
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

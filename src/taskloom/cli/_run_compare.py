@@ -6,7 +6,7 @@ import shlex
 import sys
 from typing import TYPE_CHECKING
 
-from taskloom.cli._output import default_folder, output_folder
+from taskloom.cli._output import output_folder
 from taskloom.cli._screen import Screen
 from taskloom.cli._show import show_results
 from taskloom.cli._tables import read, show_table
@@ -34,8 +34,7 @@ def run(settings: CompareConfig, *, quiet: bool = False) -> None:
     budget = Budget.parse(settings.budget)
     data = read(settings, screen)
     splitter = show_table(screen, data, seed=settings.seed)
-    folder = settings.out if settings.out is not None else default_folder(settings.table)
-    with output_folder(folder):
+    with output_folder(settings.folder) as folder:
         with screen.progress("comparing") as advance:
             results = tl.compare(
                 data,

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from taskloom.cli._output import default_folder, output_folder
+from taskloom.cli._output import output_folder
 from taskloom.cli._screen import Advance, Screen
 from taskloom.cli._tables import read, show_table
 from taskloom.errors import StudyError, nearest
@@ -34,8 +34,7 @@ def run(settings: FitConfig, *, quiet: bool = False) -> None:
     candidate = _candidate(settings.candidate, data)
     hyperparameters = _hyperparameters(candidate, data, settings.settings)
     splitter = show_table(screen, data, seed=settings.seed)
-    folder = settings.out if settings.out is not None else default_folder(settings.table, f"-{candidate.name}")
-    with output_folder(folder):
+    with output_folder(settings.folder) as folder:
         from taskloom.study.models import store_learned
         from taskloom.study.problem import Problem
 
