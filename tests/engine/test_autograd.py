@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from taskloom.balance.flow import Rows
 from taskloom.engine.autograd import AutogradEngine
 from taskloom.engine.base import Cost, GradientEngine, Layout
+from taskloom.errors import EngineError
 
 
 def test_rows_are_the_task_gradients(network: TwoHeads, inputs: Tensor) -> None:
@@ -83,3 +84,14 @@ def test_cost() -> None:
     engine = AutogradEngine()
     assert engine.cost([torch.zeros(10), torch.zeros(5).double()], 3) == Cost(backward_passes=3, bytes=3 * 80)
     assert isinstance(engine, GradientEngine)
+
+
+def test_a_compiled_graph_that_can_be_used_once_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise RuntimeError("This backward function was compiled with non-empty donated buffers")
+
+    theta = torch.ones(2, requires_grad=True)
+    loss = theta.sum()
+    monkeypatch.setattr(torch.autograd, "grad", refuse)
+    with pytest.raises(EngineError, match="donated_buffer = False"):
+        AutogradEngine().rows([loss], [theta])

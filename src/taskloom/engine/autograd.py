@@ -64,11 +64,20 @@ class AutogradEngine:
 
 
 def gradients_of(loss: Tensor, parameters: Sequence[Tensor]) -> Sequence[Tensor | None]:
-    """Gradients of one scalar, None where it does not reach a parameter; the graph is kept."""
+    """Gradients of one scalar, None where it does not reach a parameter; the graph is kept.
+
+    Raises:
+        EngineError: the graph cannot be passed through (again).
+    """
     try:
         with measuring():
             return torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True)
     except RuntimeError as error:
+        if "donated buffers" in str(error):
+            raise EngineError(
+                "the model was compiled with buffers that can be used once, and task gradients need the graph several "
+                "times; set torch._functorch.config.donated_buffer = False before compiling"
+            ) from error
         if "second time" not in str(error):
             raise
         raise EngineError(

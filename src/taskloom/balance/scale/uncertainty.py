@@ -187,7 +187,7 @@ class LogVariances(Scale):
                 "uncertainty() does not know its tasks: call balancer.bind(tasks) before the optimiser is made, and "
                 "add balancer.parameter_groups() to the optimiser, so that the log-variances are trained"
             )
-        held = self.log_variance.to(flow.mix.dtype)
+        held = self.log_variance.to(flow.mix)
         if self.clamp is not None:
             held = _Hold.apply(held, *self.clamp)  # type: ignore[no-untyped-call]
         factor = self.factor.to(flow.mix)

@@ -1,0 +1,54 @@
+"""balance() on the library's own networks: gates and the carrier agree, penalties stay outside."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import taskloom as tl
+from taskloom.nn import MLP, gates
+
+TASKS = [tl.Task(name=name, kind=tl.Regression()) for name in ("a", "b", "c / d")]
+
+
+def losses_of(model: torch.nn.Module, inputs: torch.Tensor) -> dict[str, torch.Tensor]:
+    signs = {"a": 1.0, "b": -1.0, "c / d": 2.0}
+    target = inputs.sum(1, keepdim=True)
+    return {task: (output - signs[task] * target).square().mean() for task, output in model(inputs).items()}
+
+
+def gradients(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    return {name: value.grad.clone() for name, value in model.named_parameters() if value.grad is not None}
+
+
+@pytest.mark.parametrize("heads", ["weighted", "unweighted"])
+def test_forms_agree_on_hard_sharing(heads: str) -> None:
+    torch.manual_seed(0)
+    model = tl.HardSharing(MLP(3, hidden=(6, 4)), TASKS).double()
+    inputs = torch.randn(9, 3, dtype=torch.float64)
+    found = []
+    for form in ("gates", "carrier"):
+        model.zero_grad()
+        with gates(model):
+            losses = losses_of(model, inputs)
+        tl.balance(losses, tl.pcgrad(), shared=model, head_gradient=heads, form=form).backward()
+        found.append(gradients(model))
+    assert found[0].keys() == found[1].keys()
+    for name, gradient in found[0].items():
+        torch.testing.assert_close(found[1][name], gradient, rtol=1e-12, atol=1e-14)
+
+
+def test_a_model_without_shared_parameters_says_so() -> None:
+    model = tl.Independent(lambda: MLP(3, hidden=(4,)), TASKS)
+    inputs = torch.randn(5, 3)
+    with pytest.raises(tl.BalanceError, match="Independent has no parameters reached by more than one task"):
+        tl.balance(losses_of(model, inputs), tl.pcgrad(), shared=model)
+    tl.balance(losses_of(model, inputs), tl.equal(), shared=model).backward()
+    assert len(gradients(model)) == len(list(model.parameters()))
+
+
+def test_measure_takes_a_model() -> None:
+    model = tl.HardSharing(MLP(3, hidden=(4,)), TASKS)
+    found = tl.measure(losses_of(model, torch.randn(5, 3)), shared=model)
+    assert found.cosines.shape == (3, 3)
+    assert found.tasks == ("a", "b", "c / d")
