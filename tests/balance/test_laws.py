@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from taskloom.balance.base import Balancer, RowRule, chain
+from taskloom.balance.base import Balancer, Mix, RowRule, chain
 from taskloom.balance.mix.pcgrad import pcgrad, project_conflicts
 from taskloom.balance.reduce.mean import mean
 from taskloom.balance.reduce.sum import equal, sum_
@@ -95,6 +95,23 @@ class TestEverySecondStep(BalancerLaws):
 
     def make_balancer(self) -> Balancer:
         return every(2, pcgrad())
+
+
+class _Normalise(Mix):
+    """Every gradient gets norm 1: a method that ignores the scale of each task."""
+
+    def mix(self, gramian: Tensor) -> Tensor:
+        squares = gramian.diagonal()
+        return torch.diag(torch.where(squares > 0, torch.where(squares > 0, squares, 1.0).rsqrt(), 0.0))
+
+
+class TestNormalisedSum(BalancerLaws):
+    degree: ClassVar[float | None] = 0.0
+    scale_invariant: ClassVar[bool] = True
+    single_task_weight: ClassVar[float | None] = None
+
+    def make_balancer(self) -> Balancer:
+        return chain(_Normalise(), sum_())
 
 
 class _TrimmedMean(RowRule):
