@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import re
+import sys
 import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -27,6 +30,32 @@ def pins() -> dict[str, Version]:
 def test_everything_that_setup_installs_is_pinned(wanted: str) -> None:
     requirement = Requirement(wanted)
     assert pins()[canonicalize_name(requirement.name)] in requirement.specifier
+
+
+def imported_packages() -> set[str]:
+    """Top-level names of everything that the source imports, wherever in a file."""
+    found = set()
+    for file in (ROOT / "src").rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                found |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                found.add(node.module.partition(".")[0])
+    belongs_to_pydantic = {"pydantic_core"}
+    return found - set(sys.stdlib_module_names) - belongs_to_pydantic - {"taskloom"}
+
+
+def test_what_is_imported_is_declared() -> None:
+    """A package that another one happens to bring may be gone with its next version."""
+    groups = [PROJECT["dependencies"], *PROJECT["optional-dependencies"].values()]
+    declared = {canonicalize_name(Requirement(line).name) for group in groups for line in group}
+    distributions = packages_distributions()
+    undeclared = {
+        name
+        for name in imported_packages()
+        if not {canonicalize_name(distribution) for distribution in distributions.get(name, [name])} & declared
+    }
+    assert not undeclared
 
 
 def test_pytorch_is_pinned_without_a_local_build() -> None:
