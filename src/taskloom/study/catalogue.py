@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from torch import nn
@@ -45,12 +46,15 @@ def _pooled(shape: Shape) -> MultiTaskModel:
     return Pooled(shape.encoder(), shape.tasks)
 
 
-def _soft(coupling: Callable[[float], ParameterCoupling]) -> Callable[[Shape], MultiTaskModel]:
-    def build(shape: Shape) -> MultiTaskModel:
-        strength = float(shape.settings["strength"])
-        return SoftSharing(lambda: shape.encoder(), shape.tasks, coupling=coupling(strength), layers=["*"])
+@dataclass(frozen=True)
+class _Soft:
+    """Soft sharing by a kind of coupling; an object, so that it can go to worker processes."""
 
-    return build
+    coupling: Callable[[float], ParameterCoupling]
+
+    def __call__(self, shape: Shape) -> MultiTaskModel:
+        strength = float(shape.settings["strength"])
+        return SoftSharing(shape.encoder, shape.tasks, coupling=self.coupling(strength), layers=["*"])
 
 
 def _hard_soft(shape: Shape) -> MultiTaskModel:
@@ -188,7 +192,7 @@ def catalogue() -> tuple[Candidate, ...]:
             title="soft sharing, distance to a common copy",
             summary="A network per task, each pulled to a common copy of the weights.",
             family="joint",
-            plan=Together(_soft(CentreDistance), _equal, extra=_strength_space),
+            plan=Together(_Soft(CentreDistance), _equal, extra=_strength_space),
             source="L. Duong et al., ACL 2015",
         ),
         Candidate(
@@ -196,7 +200,7 @@ def catalogue() -> tuple[Candidate, ...]:
             title="soft sharing, pairwise distance",
             summary="A network per task; every two are pulled to each other.",
             family="joint",
-            plan=Together(_soft(PairwiseDistance), _equal, extra=_strength_space),
+            plan=Together(_Soft(PairwiseDistance), _equal, extra=_strength_space),
             source="L. Duong et al., ACL 2015",
         ),
         Candidate(
@@ -204,7 +208,7 @@ def catalogue() -> tuple[Candidate, ...]:
             title="soft sharing, trace norm",
             summary="A network per task; their stacked weights are pushed to low rank.",
             family="joint",
-            plan=Together(_soft(TraceNorm), _equal, extra=_strength_space, needs=_few_enough_for_trace_norm),
+            plan=Together(_Soft(TraceNorm), _equal, extra=_strength_space, needs=_few_enough_for_trace_norm),
             source="Y. Yang, T. Hospedales, arXiv:1606.04038",
         ),
         Candidate(

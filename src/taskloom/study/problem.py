@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -13,23 +12,15 @@ from torch import Tensor
 
 from taskloom._rng import stream_seed
 from taskloom.data.prepare import Preparation
-from taskloom.data.split import Split
+from taskloom.data.split import Splitter
 from taskloom.data.table import MultiTaskData
 from taskloom.data.tensors import TaskTensors
 from taskloom.fit.training import Objective
-from taskloom.metrics import default_metrics
+from taskloom.metrics import Metric, default_metrics
 from taskloom.nn.model import MultiTaskModel
 from taskloom.task import Task
 
-__all__ = ["Problem", "Splitter", "initial_weights"]
-
-
-class Splitter(Protocol):
-    """Anything that splits data into parts, as the classes of :mod:`taskloom.data.split` do."""
-
-    def split(self, data: MultiTaskData, seed: int) -> Split:
-        """The parts under a seed."""
-        ...
+__all__ = ["Problem", "initial_weights", "metrics_of"]
 
 
 @contextmanager
@@ -65,6 +56,7 @@ class Problem:
         dtype: torch.dtype = torch.float32,
     ) -> None:
         self.data = data
+        self.splitter = splitter
         self.seed = seed
         self.main = tuple(main)
         self.split = splitter.split(data, seed)
@@ -121,12 +113,14 @@ class Problem:
             if self.tensors.per_task and len(model.tasks) > 1:
                 given = {name: self._inputs(own) for name, own in rows.items() if len(own)}
                 outputs = model(given)
-                return {name: _numpy(outputs[name], self.tasks, name) if name in outputs else np.zeros((0, 1))
-                        for name in model.tasks}
+                kinds = {task.name: task.kind for task in self.tasks}
+                return {
+                    name: _numpy(outputs[name]) if name in outputs else np.zeros((0, kinds[name].n_outputs))
+                    for name in model.tasks
+                }
             every = np.unique(np.concatenate(list(rows.values())))
             outputs = model(self._inputs(every))
-            return {name: _numpy(outputs[name], self.tasks, name)[np.searchsorted(every, own)]
-                    for name, own in rows.items()}
+            return {name: _numpy(outputs[name])[np.searchsorted(every, own)] for name, own in rows.items()}
 
     def _inputs(self, rows: np.ndarray) -> Tensor:
         return self.tensors.inputs[torch.from_numpy(rows)]
@@ -153,10 +147,11 @@ class Problem:
         return {metric.name: float(metric(predictions, target)) for metric in metrics_of(task)}
 
 
-def metrics_of(task: Task) -> tuple[object, ...]:
+def metrics_of(task: Task) -> tuple[Metric, ...]:
     """The task's own metrics, or those of its kind; the first is the main one."""
     return task.metrics or default_metrics(task.kind)
 
 
-def _numpy(outputs: Tensor, tasks: Sequence[Task], name: str) -> np.ndarray:
-    return outputs.detach().double().cpu().numpy()
+def _numpy(outputs: Tensor) -> np.ndarray:
+    values: np.ndarray = outputs.detach().double().cpu().numpy()
+    return values

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from taskloom.data.table import MultiTaskData
 from taskloom.study.candidate import Learned, Learning
@@ -188,7 +189,7 @@ def reason_against_pooling(data: MultiTaskData) -> str | None:
         return "there is only one task"
     if data.layout != "multi_data_set":
         return "the tasks are different targets of the same rows, so one output cannot serve them all"
-    if len({task.kind for task in data.tasks}) > 1:
+    if not data.common_target or len({task.kind for task in data.tasks}) > 1:
         return "the tasks are of different kinds, so one output cannot serve them all"
     return None
 
@@ -217,6 +218,12 @@ class _Constant:
 
 
 def _fit(estimator: Any, kind: Kind, inputs: np.ndarray, target: np.ndarray) -> Any:
+    """Fit on one thread: the thread pools of torch and of scikit-learn wait for each other on tables of this size."""
+    with threadpool_limits(1):
+        return _fit_kind(estimator, kind, inputs, target)
+
+
+def _fit_kind(estimator: Any, kind: Kind, inputs: np.ndarray, target: np.ndarray) -> Any:
     if not kind.n_classes:
         return estimator.fit(inputs, target)
     labels = target.astype(np.int64)
@@ -228,6 +235,11 @@ def _fit(estimator: Any, kind: Kind, inputs: np.ndarray, target: np.ndarray) -> 
 
 def _outputs(estimator: Any, kind: Kind, inputs: np.ndarray) -> np.ndarray:
     """Raw outputs (n, n_outputs) in the form of a network's: values, or logits."""
+    with threadpool_limits(1):
+        return _outputs_of_kind(estimator, kind, inputs)
+
+
+def _outputs_of_kind(estimator: Any, kind: Kind, inputs: np.ndarray) -> np.ndarray:
     if isinstance(estimator, _Constant):
         return np.broadcast_to(estimator.outputs, (len(inputs), kind.n_outputs)).copy()
     if not len(inputs):

@@ -1,0 +1,80 @@
+"""Files of a run folder: written whole or not at all, read without pickle."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import load_file, save_file
+
+from taskloom.errors import StudyError
+
+__all__ = ["read_arrays", "read_json", "write_arrays", "write_json", "write_text"]
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file atomically: a reader sees the old file or the new one, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part.write_text(text, encoding="utf-8")
+    os.replace(part, path)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON atomically; NaN and infinities become null."""
+    write_text(path, json.dumps(_finite(value), ensure_ascii=False, indent=1, sort_keys=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file of a run folder.
+
+    Raises:
+        StudyError: the file is missing or is not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise StudyError(f"{path} does not exist; give the folder of a run that taskloom has written") from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise StudyError(f"{path} is not a JSON file ({error}); delete it and run again") from error
+
+
+def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write arrays as safetensors, atomically."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, part)
+    os.replace(part, path)
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """Read arrays that :func:`write_arrays` has written.
+
+    Raises:
+        StudyError: the file is missing or damaged.
+    """
+    if not path.exists():
+        raise StudyError(f"{path} does not exist; give the folder of a run that taskloom has written")
+    try:
+        arrays: dict[str, np.ndarray] = load_file(path)
+    except Exception as error:  # the library raises an exception class of its own
+        raise StudyError(f"{path} is damaged ({error}); delete it and run again") from error
+    return arrays
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no NaN: they become null."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    if isinstance(value, np.generic):
+        return _finite(value.item())
+    return value

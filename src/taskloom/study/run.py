@@ -1,0 +1,424 @@
+"""Run a comparison: tune every candidate with one budget under paired seeds, and collect the results."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from taskloom.data.split import Splitter, default_split
+from taskloom.data.table import MultiTaskData
+from taskloom.errors import StudyError, TaskError, nearest
+from taskloom.study.budget import Budget
+from taskloom.study.candidate import Candidate
+from taskloom.study.catalogue import REFERENCE, choose
+from taskloom.study.collect import collect
+from taskloom.study.environment import environment
+from taskloom.study.folder import RunFolder
+from taskloom.study.models import store_winners
+from taskloom.study.problem import Problem, metrics_of
+from taskloom.study.results import Results
+from taskloom.study.tuner import Trial, Tuner
+from taskloom.study.unit import Unit, UnitOutcome, run_unit, units_of
+from taskloom.study.workers import Workers
+from taskloom.task import Task, slugs
+
+__all__ = ["Progress", "Study", "compare"]
+
+Progress = Callable[[float, float, str], None]
+"""Called with the work done, the work known so far, and what is going on."""
+
+_TRIALS_OF_A_ROUND = 16  # trials that are planned at once under a budget of trials
+_TRIALS_OF_A_TIMED_ROUND = 4
+
+
+@dataclass(frozen=True, eq=False)
+class Study:
+    """A comparison of candidates on one data set.
+
+    Args:
+        data: the data.
+        candidates: ``"default"``, ``"all"``, or names and :class:`Candidate` objects. Single-task networks and hard
+            sharing with equal weights always take part.
+        main: the task that counts; None: all that are not auxiliary.
+        seeds: number of replications; each has its own split, initial weights and row orders, the same for all
+            candidates. Default 5.
+        seed: base seed; the replications are ``seed, seed + 1, ...``.
+        budget: tuning budget of every candidate; default 8 trials.
+        split: how the data are split; default by group if the data have groups, by time if they have times, else at
+            random (60 / 20 / 20 %).
+        workers: processes that train at the same time; default 1.
+        out: folder of the run; an unfinished run in it is continued. None: a temporary one.
+        storage: Optuna storage URL that several machines share; default a SQLite file in the folder.
+        alpha: level of the tests; default 0.05.
+        margin: relative difference that does not matter; default 0.01.
+        batched: train networks of one shape together; False trains one by one (the results are the same).
+        title: what the report is headed with; default the name of the data.
+        command: how to repeat the run, shown in the report.
+
+    Example:
+        >>> import taskloom as tl, numpy as np
+        >>> random = np.random.default_rng(0)
+        >>> x = random.normal(size=(100, 3))
+        >>> data = tl.MultiTaskData.from_arrays(
+        ...     x, {"a": x[:, 0], "b": x[:, 1]},
+        ...     tasks=[tl.Task(name="a", kind=tl.Regression()), tl.Task(name="b", kind=tl.Regression())])
+        >>> results = Study(data, candidates=("hard_sharing",), seeds=2, budget=Budget(trials=1)).run()
+        >>> results.candidates
+        ('single_task', 'hard_sharing')
+    """
+
+    data: MultiTaskData
+    candidates: Sequence[Candidate | str] | str = "default"
+    main: str | None = None
+    seeds: int = 5
+    seed: int = 0
+    budget: Budget = field(default_factory=lambda: Budget(trials=8))
+    split: Splitter | None = None
+    workers: int = 1
+    out: Path | None = None
+    storage: str | None = None
+    alpha: float = 0.05
+    margin: float = 0.01
+    batched: bool = True
+    title: str | None = None
+    command: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("seeds", "workers"):
+            if getattr(self, name) < 1:
+                raise StudyError(f"{name} must be at least 1, found {getattr(self, name)!r}")
+        for name in ("alpha", "margin"):
+            if not 0 < getattr(self, name) < 1:
+                raise StudyError(f"{name} must lie between 0 and 1, found {getattr(self, name)!r}")
+        names = [task.name for task in self.data.tasks]
+        if self.main is not None and self.main not in names:
+            raise TaskError(f"main: unknown task {self.main!r}.{nearest(self.main, names)}")
+
+    def run(self, progress: Progress | None = None) -> Results:
+        """Run the comparison, or what is left of it.
+
+        Args:
+            progress: called as the work goes on.
+
+        Returns:
+            the results, which also lie in the run folder.
+
+        Raises:
+            StudyError: the folder or storage belongs to another comparison or cannot be used.
+            DataError: the data cannot be split so that every task has rows in every part.
+        """
+        with contextlib.ExitStack() as stack:
+            path = self.out if self.out is not None else Path(stack.enter_context(TemporaryDirectory()))
+            return self._run_in(path, progress or _silent)
+
+    def _run_in(self, path: Path, progress: Progress) -> Results:
+        chosen, left_out = choose(self.candidates, self.data)
+        splitter = self.split if self.split is not None else default_split(self.data)
+        problems = self._problems(splitter)  # before anything is written: bad data leave no folder behind
+        configuration = self._configuration(chosen, left_out, splitter)
+        with RunFolder.open(path, configuration) as folder:
+            tuner = Tuner(
+                self.storage if self.storage is not None else folder.storage,
+                name=configuration["fingerprint"],
+                seed=self.seed,
+                owner=folder.owner,
+            )
+            with Workers(self, problems, self.workers) as workers:
+                trials = self._tune(chosen, tuner, folder, problems, workers, progress)
+            finished = {one.name: tuner.finished(one.name)[:trials] for one in chosen}
+            settings = {**configuration["settings"], "trials": trials}
+            results, winners = collect(
+                chosen, finished, problems, folder.units, settings=settings, environment=environment()
+            )
+            results.save(folder.results)
+            results.curves.write_csv(folder.path / "metrics.csv")
+            store_winners(winners, chosen, problems, folder)
+            return results
+
+    # -- tuning -----------------------------------------------------------------------------------------------
+
+    def _tune(
+        self,
+        candidates: Sequence[Candidate],
+        tuner: Tuner,
+        folder: RunFolder,
+        problems: Mapping[int, Problem],
+        workers: Workers,
+        progress: Progress,
+    ) -> int:
+        """Run rounds of trials until the budget is used; returns the number of trials of every candidate."""
+        spaces = {one.name: one.plan.space(self.data) for one in candidates}
+        done = 0
+        for n_trials in self._rounds(tuner, candidates):
+            work: list[Unit] = []
+            left = 0
+            for candidate in candidates:
+                space = spaces[candidate.name]
+                tuner.plan(candidate.name, space, n_trials=n_trials)
+                taken = tuner.take(candidate.name, space)
+                left += len(taken)
+                work.extend(_units_left(candidate, tuner, taken, space, range(done, n_trials), folder))
+            already = len(candidates) * n_trials - left
+            counter = _Counter(progress, already, len(candidates) * n_trials)
+            for unit, outcome in workers.run(work, folder.units, counter.begins):
+                self._tell(tuner, unit, outcome)
+                counter.ends(unit)
+            for candidate in candidates:
+                self._finish_others(candidate, tuner, spaces, folder, problems, n_trials)
+            done = n_trials
+        return done
+
+    def _rounds(self, tuner: Tuner, candidates: Sequence[Candidate]) -> Iterator[int]:
+        """Numbers of trials that every candidate must have had, one after another."""
+        if self.budget.trials is not None:
+            for n_trials in range(_TRIALS_OF_A_ROUND, self.budget.trials, _TRIALS_OF_A_ROUND):
+                yield n_trials
+            yield self.budget.trials
+            return
+        # time used before a kill counts: finished trials know how long they took
+        n_trials, began = 0, time.monotonic()
+        used_before = sum(trial.seconds for one in candidates for trial in tuner.finished(one.name)) / self.workers
+        complete = min(len(tuner.finished(one.name)) for one in candidates)
+        while n_trials == 0 or used_before + time.monotonic() - began < (self.budget.seconds or 0.0) or (
+            n_trials < complete
+        ):
+            n_trials += _TRIALS_OF_A_TIMED_ROUND
+            yield n_trials
+
+    def _tell(self, tuner: Tuner, unit: Unit, outcome: UnitOutcome) -> None:
+        for trial in unit.trials:
+            if trial.identifier < 0:  # told before
+                continue
+            tuner.finish(
+                unit.candidate.name,
+                trial,
+                value=outcome.values[trial.number],
+                outcome=outcome.outcomes[trial.number],
+                seconds=outcome.seconds,
+            )
+
+    def _finish_others(
+        self,
+        candidate: Candidate,
+        tuner: Tuner,
+        spaces: Mapping[str, Any],
+        folder: RunFolder,
+        problems: Mapping[int, Problem],
+        n_trials: int,
+    ) -> None:
+        """Wait for trials that other machines have taken, and take over those they gave up."""
+        while not tuner.wait_for_others(candidate.name, n_trials):
+            left = tuner.take(candidate.name, spaces[candidate.name])
+            if not left:
+                raise StudyError(
+                    f"trials of {candidate.name!r} are missing in the storage although nobody works on them; "
+                    "run the same command again"
+                )
+            for unit in units_of(candidate, left, spaces[candidate.name]):
+                self._tell(tuner, unit, run_unit(unit, problems, folder.units, batched=self.batched))
+
+    # -- description ------------------------------------------------------------------------------------------
+
+    def _problems(self, splitter: Splitter) -> dict[int, Problem]:
+        main = (self.main,) if self.main is not None else ()
+        return {
+            seed: Problem(self.data, splitter, seed, main=main) for seed in range(self.seed, self.seed + self.seeds)
+        }
+
+    def _configuration(
+        self, candidates: Sequence[Candidate], left_out: Mapping[str, str], splitter: Splitter
+    ) -> dict[str, Any]:
+        """Everything that determines the results, and the words that the report adds."""
+        settings = {
+            "title": self.title or str(self.data.origin.source or "comparison"),
+            "tasks": [
+                _task_entry(task, slug)
+                for task, slug in zip(self.data.tasks, slugs([one.name for one in self.data.tasks]), strict=True)
+            ],
+            "main": self.main,
+            "candidates": [
+                {
+                    "name": one.name,
+                    "title": one.title,
+                    "family": one.family,
+                    "summary": one.summary,
+                    "source": one.source,
+                }
+                for one in candidates
+            ],
+            "left_out": dict(left_out),
+            "seeds": list(range(self.seed, self.seed + self.seeds)),
+            "seed": self.seed,
+            "budget": str(self.budget),
+            "alpha": self.alpha,
+            "margin": self.margin,
+            "split": str(splitter),
+            "data": _data_entry(self.data),
+            "notices": list(self.data.notices),
+            "command": self.command or self._python_command(),
+            "reference": REFERENCE,
+        }
+        return RunFolder.fingerprinted(settings)
+
+    def _python_command(self) -> str:
+        return (
+            f"tl.compare(data, seeds={self.seeds}, seed={self.seed}, budget={str(self.budget)!r}, "
+            f"main={self.main!r}, alpha={self.alpha}, margin={self.margin})"
+        )
+
+
+def compare(
+    data: MultiTaskData,
+    *,
+    candidates: Sequence[Candidate | str] | str = "default",
+    main: str | None = None,
+    seeds: int = 5,
+    seed: int = 0,
+    budget: Budget | int | str = "8 trials",
+    split: Splitter | None = None,
+    workers: int = 1,
+    out: str | Path | None = None,
+    storage: str | None = None,
+    alpha: float = 0.05,
+    margin: float = 0.01,
+    batched: bool = True,
+    progress: bool | Progress = True,
+    command: str | None = None,
+) -> Results:
+    """Compare learning the tasks of a data set apart and together.
+
+    Every candidate is tuned with the same budget under the same splits; settings are chosen on validation rows, scores
+    are taken on test rows, and gains over the tuned single-task networks are tested seed by seed.
+
+    Args:
+        data: the data set.
+        candidates: see :class:`Study`.
+        main: the task that counts; default all that are not auxiliary.
+        seeds: number of replications; default 5. With few tasks, 8 are needed before a two-sided test at 5 % can find
+            anything; the results say so.
+        seed: base seed.
+        budget: ``"8 trials"`` (default), a number of trials, or a time such as ``"10m"``.
+        split: how the data are split.
+        workers: processes that train at the same time.
+        out: folder of the run; the same call continues an unfinished run.
+        storage: Optuna storage URL that several machines share.
+        alpha: level of the tests.
+        margin: relative difference that does not matter.
+        batched: train networks of one shape together (default); the results are the same without.
+        progress: True shows a line per step on the error stream, False nothing, or a function (done, total, text).
+        command: how to repeat the run, shown in the report.
+
+    Returns:
+        the results.
+
+    Raises:
+        DataError: the data cannot be used or split.
+        StudyError: candidates, budget, folder or storage cannot be used.
+
+    Example:
+        >>> import taskloom as tl, numpy as np
+        >>> x = np.random.default_rng(0).normal(size=(100, 3))
+        >>> data = tl.MultiTaskData.from_arrays(
+        ...     x, {"a": x[:, 0], "b": x[:, 0] - x[:, 1]},
+        ...     tasks=[tl.Task(name="a", kind=tl.Regression()), tl.Task(name="b", kind=tl.Regression())])
+        >>> results = tl.compare(data, candidates=["linear"], seeds=2, budget="1 trial", progress=False)
+        >>> results.gains("linear").tasks[0].task
+        'a'
+    """
+    study = Study(
+        data,
+        candidates=candidates,
+        main=main,
+        seeds=seeds,
+        seed=seed,
+        budget=Budget.parse(budget),
+        split=split,
+        workers=workers,
+        out=Path(out) if out is not None else None,
+        storage=storage,
+        alpha=alpha,
+        margin=margin,
+        batched=batched,
+        command=command,
+    )
+    shown = progress if callable(progress) else _lines if progress else None
+    return study.run(shown)
+
+
+def _units_left(
+    candidate: Candidate, tuner: Tuner, taken: Sequence[Trial], space: Sequence[Any], numbers: range, folder: RunFolder
+) -> list[Unit]:
+    """Units of a round that hold a trial just taken.
+
+    Units are dealt from all trials of the round, also the finished ones: a run that was killed goes on with the units
+    that it began with. A unit that is stored but was not told to the tuner to the end is told again.
+    """
+    wanted = {trial.number for trial in taken}
+    over = [
+        Trial(one.number, one.settings, -1)
+        for one in tuner.finished(candidate.name)
+        if one.number in numbers and one.number not in wanted
+    ]
+    units = []
+    for unit in units_of(candidate, [*taken, *over], space):
+        mine = tuple(trial for trial in unit.trials if trial.number in wanted)
+        if mine:
+            stored = (folder.units / f"{unit.stem}.json").exists()
+            units.append(unit if stored else Unit(candidate, mine))
+    return units
+
+
+class _Counter:
+    """Counts finished trials for the progress function."""
+
+    def __init__(self, progress: Progress, done: int, total: int) -> None:
+        self._progress, self._done, self._total = progress, done, total
+        progress(done, total, "")
+
+    def begins(self, unit: Unit) -> None:
+        self._progress(self._done, self._total, unit.candidate.title)
+
+    def ends(self, unit: Unit) -> None:
+        self._done += len(unit.trials)
+        self._progress(self._done, self._total, unit.candidate.title)
+
+
+def _silent(done: float, total: float, text: str) -> None:
+    return None
+
+
+def _lines(done: float, total: float, text: str) -> None:
+    """One line on the error stream that is written over."""
+    import sys
+
+    end = "\n" if done >= total else ""
+    print(f"\rcomparing: {done:g} of {total:g} trials {text:<40.40}", end=end, file=sys.stderr, flush=True)
+
+
+def _task_entry(task: Task, slug: str) -> dict[str, Any]:
+    metrics = metrics_of(task)
+    return {
+        "name": task.name,
+        "slug": slug,
+        "kind": task.kind.name,
+        "labels": list(getattr(task.kind, "labels", ())),
+        "metric": metrics[0].name,
+        "metrics": [{"name": metric.name, "lower_is_better": metric.lower_is_better} for metric in metrics],
+        "auxiliary": task.auxiliary,
+    }
+
+
+def _data_entry(data: MultiTaskData) -> dict[str, Any]:
+    return {
+        "source": str(data.origin.source or ""),
+        "fingerprint": data.fingerprint,
+        "n_rows": data.n_rows,
+        "n_features": len(data.features) or (int(data.inputs[0].size) if data.inputs is not None else 0),
+        "layout": data.layout,
+        "features": [{"name": column.name, "kind": column.kind, "note": ""} for column in data.features],
+    }

@@ -1,0 +1,249 @@
+"""One piece of work of a comparison: some trials of one candidate, for all seeds, trained together.
+
+A unit is what is finished or not finished when a run is killed: its results are written to the run folder first, and
+then told to the tuner. A unit always has the same members, so that repeating it repeats its arithmetic.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from taskloom.fit.train import train
+from taskloom.study.candidate import Candidate, Learned, Learning
+from taskloom.study.files import read_arrays, read_json, write_arrays, write_json
+from taskloom.study.problem import Problem
+from taskloom.study.space import Parameter
+from taskloom.study.tuner import Trial
+
+__all__ = ["Unit", "UnitOutcome", "read_piece", "run_unit", "units_of"]
+
+_PAIRS_SHOWN = 12  # up to this many tasks the cosines of every measured step are kept, beyond it their mean
+
+
+@dataclass(frozen=True)
+class Unit:
+    """Trials of one candidate that have the same shape of network.
+
+    Args:
+        candidate: what is learned.
+        trials: the settings.
+    """
+
+    candidate: Candidate
+    trials: tuple[Trial, ...]
+
+    @property
+    def stem(self) -> str:
+        """Name of the unit's files."""
+        return f"{self.candidate.name}-" + "-".join(str(trial.number) for trial in self.trials)
+
+
+@dataclass(frozen=True)
+class UnitOutcome:
+    """What a unit found, as plain data.
+
+    Args:
+        values: trial number -> mean validation score over the seeds.
+        outcomes: trial number -> seed -> records of its predictors.
+        seconds: wall time per trial.
+    """
+
+    values: dict[int, float]
+    outcomes: dict[int, dict[int, list[dict[str, Any]]]]
+    seconds: float
+
+
+def units_of(candidate: Candidate, trials: Sequence[Trial], space: Sequence[Parameter]) -> list[Unit]:
+    """Deal trials into units: those with equal structural settings together, in order of their numbers."""
+    structural = [parameter.name for parameter in space if parameter.structural]
+    groups: dict[tuple[Any, ...], list[Trial]] = {}
+    for trial in sorted(trials, key=lambda one: one.number):
+        groups.setdefault(tuple(trial.settings[name] for name in structural), []).append(trial)
+    return [Unit(candidate, tuple(group)) for group in groups.values()]
+
+
+def run_unit(
+    unit: Unit,
+    problems: Mapping[int, Problem],
+    folder: Path,
+    *,
+    batched: bool = True,
+    finished: Callable[[int], None] | None = None,
+) -> UnitOutcome:
+    """Carry out a unit, or read its outcome if it was carried out before.
+
+    Args:
+        unit: the piece of work.
+        problems: seed -> the data under that seed's split.
+        folder: where finished units lie.
+        batched: train networks of one shape together.
+        finished: called with the number of networks just trained.
+
+    Returns:
+        the outcome, which is now also in the folder.
+    """
+    record = folder / f"{unit.stem}.json"
+    if record.exists():
+        return _read(record)
+    start = time.perf_counter()
+    learned = _learn(unit, problems, batched, finished)
+    kept = _best(learned)
+    arrays: dict[str, np.ndarray] = {}
+    outcomes: dict[int, dict[int, list[dict[str, Any]]]] = {}
+    for (trial, seed), predictors in learned.items():
+        for place, predictor in enumerate(predictors):
+            piece = _record(predictor)
+            if (trial, seed, place) in kept:
+                piece.update(_evaluate(predictor, problems[seed]))
+                piece["unit"] = unit.stem
+                arrays.update(_arrays(f"{trial}/{seed}/{place}", predictor))
+            outcomes.setdefault(trial, {}).setdefault(seed, []).append(piece)
+    values = {
+        trial.number: float(np.mean([_score(outcomes[trial.number][seed], problems[seed]) for seed in problems]))
+        for trial in unit.trials
+    }
+    outcome = UnitOutcome(values, outcomes, (time.perf_counter() - start) / len(unit.trials))
+    write_arrays(folder / f"{unit.stem}.safetensors", arrays or {"empty": np.zeros(1)})
+    write_json(record, {"values": outcome.values, "outcomes": outcome.outcomes, "seconds": outcome.seconds})
+    return outcome
+
+
+def _read(record: Path) -> UnitOutcome:
+    found = read_json(record)
+    return UnitOutcome(
+        {int(trial): _number(value) for trial, value in found["values"].items()},
+        {
+            int(trial): {int(seed): pieces for seed, pieces in seeds.items()}
+            for trial, seeds in found["outcomes"].items()
+        },
+        float(found["seconds"]),
+    )
+
+
+def _learn(
+    unit: Unit, problems: Mapping[int, Problem], batched: bool, finished: Callable[[int], None] | None
+) -> dict[tuple[int, int], list[Learned]]:
+    """Run the plans of all trials and seeds side by side, stage by stage."""
+    running: dict[tuple[int, int], Learning] = {
+        (trial.number, seed): unit.candidate.plan.learn(problem, trial.settings)
+        for trial in unit.trials
+        for seed, problem in problems.items()
+    }
+    answers: dict[tuple[int, int], Any] = dict.fromkeys(running)
+    done: dict[tuple[int, int], list[Learned]] = {}
+    while running:
+        wanted: dict[tuple[int, int], list[Any]] = {}
+        for key in list(running):
+            try:
+                wanted[key] = running[key].send(answers[key])
+            except StopIteration as end:
+                done[key] = end.value
+                del running[key]
+        results = iter(train([one for key in wanted for one in wanted[key]], batched=batched, finished=finished))
+        answers = {key: [next(results) for _ in wanted[key]] for key in wanted}
+    return {(trial.number, seed): done[trial.number, seed] for trial in unit.trials for seed in problems}
+
+
+def _best(learned: Mapping[tuple[int, int], list[Learned]]) -> set[tuple[int, int, int]]:
+    """The best predictor of every seed and group of tasks: only these can be chosen in the end."""
+    best: dict[tuple[int, tuple[str, ...]], tuple[float, int, int]] = {}
+    for (trial, seed), predictors in learned.items():
+        for place, predictor in enumerate(predictors):
+            rank = (_comparable(predictor.score), trial, place)
+            key = (seed, predictor.tasks)
+            if key not in best or rank < best[key]:
+                best[key] = rank
+    return {(trial, seed, place) for (seed, _), (_, trial, place) in best.items()}
+
+
+def _comparable(score: float) -> float:
+    return score if math.isfinite(score) else math.inf
+
+
+def _number(value: float | None) -> float:
+    return math.inf if value is None else float(value)
+
+
+def _record(predictor: Learned) -> dict[str, Any]:
+    fit = predictor.fit
+    return {
+        "tasks": list(predictor.tasks),
+        "score": predictor.score,
+        "parameters": predictor.parameters,
+        "seconds": predictor.seconds,
+        "epochs": fit.history.epochs if fit is not None else 0,
+        "steps": fit.steps if fit is not None else 0,
+        "best_epoch": fit.best_epoch if fit is not None else 0,
+    }
+
+
+def _evaluate(predictor: Learned, problem: Problem) -> dict[str, Any]:
+    """Metrics on validation and test rows, and the time of a prediction."""
+    tasks = {task.name: task for task in problem.tasks}
+    found: dict[str, Any] = {"metrics": {}}
+    for part in ("validation", "test"):
+        start = time.perf_counter()
+        outputs = predictor.outputs(part)
+        seconds = time.perf_counter() - start
+        found["metrics"][part] = {
+            name: problem.metrics(tasks[name], outputs[name], part) for name in predictor.tasks
+        }
+        rows = max(1, max(len(outputs[name]) for name in predictor.tasks))
+        found["predict_microseconds"] = 1e6 * seconds / rows
+    return found
+
+
+def _score(pieces: Sequence[Mapping[str, Any]], problem: Problem) -> float:
+    """Validation score of one seed: the mean over the tasks that count."""
+    main = problem.main or tuple(task.name for task in problem.tasks if not task.auxiliary)
+    scores = [
+        (piece["score"], sum(name in main for name in piece["tasks"]) if len(piece["tasks"]) > 1 else
+         int(piece["tasks"][0] in main))
+        for piece in pieces
+    ]
+    weight = sum(count for _, count in scores)
+    return sum(score * count for score, count in scores if count) / max(weight, 1)
+
+
+def _arrays(prefix: str, predictor: Learned) -> dict[str, np.ndarray]:
+    """State and history of a kept network."""
+    if predictor.fit is None:
+        return {}
+    history = predictor.fit.history
+    arrays = {f"{prefix}/state/{name}": value.numpy() for name, value in predictor.fit.state.items()}
+    for name in ("train_loss", "validation_loss", "weights", "score"):
+        arrays[f"{prefix}/{name}"] = np.asarray(getattr(history, name), dtype=np.float64)
+    if len(history.gramians):
+        cosines = history.cosines()
+        n_tasks = cosines.shape[1]
+        with np.errstate(invalid="ignore"):
+            conflicts = np.where(np.isnan(cosines), np.nan, cosines < 0)
+        arrays[f"{prefix}/measured"] = np.asarray(history.measured)
+        if n_tasks > _PAIRS_SHOWN:
+            cosines, conflicts = _mean(cosines)[None], _mean(conflicts)[None]
+        arrays[f"{prefix}/cosines"] = cosines.astype(np.float32)
+        arrays[f"{prefix}/conflicts"] = conflicts.astype(np.float32)
+    return arrays
+
+
+def _mean(stacked: np.ndarray) -> np.ndarray:
+    """Mean over the first axis that ignores NaN; NaN where nothing is left."""
+    known = ~np.isnan(stacked)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean: np.ndarray = np.where(known, stacked, 0.0).sum(0) / known.sum(0)
+    return mean
+
+
+def read_piece(folder: Path, stem: str, prefix: str) -> dict[str, np.ndarray]:
+    """Arrays of one kept network: its state under ``state/...``, its history beside."""
+    every = read_arrays(folder / f"{stem}.safetensors")
+    return {name.removeprefix(f"{prefix}/"): array for name, array in every.items() if name.startswith(f"{prefix}/")}
+
+
