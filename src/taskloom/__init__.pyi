@@ -29,6 +29,9 @@ from taskloom.errors import StudyError as StudyError
 from taskloom.errors import TaskError as TaskError
 from taskloom.errors import TaskloomError as TaskloomError
 from taskloom.fit.fit import fit as fit
+from taskloom.fit.trainer import TrainerOptions as TrainerOptions
+from taskloom.fit.training import OptimiserSettings as OptimiserSettings
+from taskloom.fit.training import Schedule as Schedule
 from taskloom.metrics.delta_m import delta_m as delta_m
 from taskloom.metrics.gains import transfer_report as transfer_report
 from taskloom.nn.conditioned import Conditioned as Conditioned
@@ -39,10 +42,12 @@ from taskloom.nn.hardsoft import HardSoftMix as HardSoftMix
 from taskloom.nn.independent import Independent as Independent
 from taskloom.nn.pooled import Pooled as Pooled
 from taskloom.nn.soft import SoftSharing as SoftSharing
+from taskloom.study.budget import Budget as Budget
 from taskloom.study.candidate import Candidate as Candidate
+from taskloom.study.compare import compare as compare
 from taskloom.study.demo import demo as demo
 from taskloom.study.results import Results as Results
-from taskloom.study.run import compare as compare
+from taskloom.study.run import Study as Study
 from taskloom.task import Binary as Binary
 from taskloom.task import Kind as Kind
 from taskloom.task import Multiclass as Multiclass
@@ -54,6 +59,7 @@ __version__: str
 __all__ = [
     "BalanceError",
     "Binary",
+    "Budget",
     "Candidate",
     "Conditioned",
     "DataError",
@@ -67,16 +73,20 @@ __all__ = [
     "MLP",
     "MultiTaskData",
     "Multiclass",
+    "OptimiserSettings",
     "Pooled",
     "RandomSplit",
     "Regression",
     "Results",
+    "Schedule",
     "SoftSharing",
+    "Study",
     "StudyError",
     "Task",
     "TaskError",
     "TaskloomError",
     "TimeSplit",
+    "TrainerOptions",
     "balance",
     "chain",
     "compare",

@@ -127,7 +127,8 @@ class Multiclass(Kind):
         """Class probabilities, shape (n, C); rows sum to 1."""
         logits = np.asarray(outputs, dtype=np.float64).reshape(len(outputs), self.classes)
         shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
-        return shifted / shifted.sum(axis=1, keepdims=True)
+        probabilities: np.ndarray = shifted / shifted.sum(axis=1, keepdims=True)
+        return probabilities
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -65,7 +65,9 @@ class TaskTensors:
                 raise DataError(f"{name} must have shape (rows, tasks) = {expected}, found {found}")
         for task, rows in zip(self.tasks, self.labelled_rows("train"), strict=True):
             if rows == 0:
-                raise DataError(f"task {task.name!r} has no labelled row in the training part; give it some or leave it out")
+                raise DataError(
+                    f"task {task.name!r} has no labelled row in the training part; give it some or leave it out"
+                )
 
     @property
     def per_task(self) -> bool:
@@ -93,7 +95,8 @@ class TaskTensors:
     def _find_rows(self, chosen: np.ndarray) -> np.ndarray | list[np.ndarray]:
         known = self._known[chosen]
         if self.task_ids is None:
-            return chosen[known.any(axis=1)]
+            labelled: np.ndarray = chosen[known.any(axis=1)]
+            return labelled
         ids = self.task_ids[chosen]
         own = known[np.arange(len(chosen)), ids]
         return [chosen[own & (ids == position)] for position in range(len(self.tasks))]

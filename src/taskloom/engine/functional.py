@@ -94,9 +94,7 @@ class StepFunction:
         (torch.Size([2]), True)
     """
 
-    def __init__(
-        self, model: MultiTaskModel, balancer: Balancer, tasks: Sequence[Task], *, per_task: bool
-    ) -> None:
+    def __init__(self, model: MultiTaskModel, balancer: Balancer, tasks: Sequence[Task], *, per_task: bool) -> None:
         self.model = model
         self.tasks = tuple(tasks)
         self.per_task = per_task
@@ -237,7 +235,9 @@ class StepFunction:
             outputs = self._model({**own, **rest}, buffers, lambda model: model(batch.inputs))
             return self._losses(outputs, batch)
 
-        losses, propagate, active = vjp(losses_of, shared, others, has_aux=True)
+        losses, propagate, active = cast(
+            tuple[Tensor, Callable[..., Any], Tensor], vjp(losses_of, shared, others, has_aux=True)
+        )
         rows, rest = vmap(propagate)(torch.eye(len(self.tasks), dtype=losses.dtype, device=losses.device))
         return rows, {name: row.sum(0) for name, row in rest.items()}, losses, active
 
@@ -263,7 +263,7 @@ class StepFunction:
         (cotangents, heads), (losses, active) = grad(head_sum, argnums=(0, 1), has_aux=True)(cut, others)
 
         def propagate(own_rows: Tensor, cotangent: Tensor) -> dict[str, Tensor]:
-            _, backward = vjp(lambda own: encode(own, own_rows), shared)
+            backward: Callable[..., Any] = vjp(lambda own: encode(own, own_rows), shared)[1]
             row: dict[str, Tensor] = backward(cotangent)[0]
             return row
 

@@ -13,6 +13,8 @@ __getattr__, __dir__, __all__ = attach(
         "Training": "training",
         "fit": "fit",
         "load": "checkpoint",
+        "save": "checkpoint",
         "train": "train",
+        "TrainerOptions": "trainer",
     },
 )

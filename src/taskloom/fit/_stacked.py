@@ -38,8 +38,10 @@ class StackedParameters:
     def views(self, rows: slice = slice(None)) -> dict[str, Tensor]:
         """Parameters by name, (M, ...), as views of the matrix."""
         parts = self.matrix[rows].split(self.sizes, dim=1)
-        return {name: part.unflatten(1, shape) if shape else part.squeeze(1) for (name, shape), part in zip(
-            self.shapes.items(), parts, strict=True)}
+        return {
+            name: part.unflatten(1, shape) if shape else part.squeeze(1)
+            for (name, shape), part in zip(self.shapes.items(), parts, strict=True)
+        }
 
     def flatten(self, gradients: dict[str, Tensor]) -> Tensor:
         """Gradients by name as one matrix (M, P)."""
@@ -48,12 +50,14 @@ class StackedParameters:
     def row(self, matrix: Tensor, position: int) -> dict[str, Tensor]:
         """One row of a matrix of this layout as parameters by name (copies)."""
         parts = matrix[position].split(self.sizes)
-        return {name: part.reshape(shape).clone() for (name, shape), part in zip(
-            self.shapes.items(), parts, strict=True)}
+        return {
+            name: part.reshape(shape).clone() for (name, shape), part in zip(self.shapes.items(), parts, strict=True)
+        }
 
 
 def stacked_constants(modules: Sequence[nn.Module]) -> dict[str, Tensor]:
     """Buffers and frozen parameters of M modules by name, (M, ...) each."""
+
     def constants(module: nn.Module) -> dict[str, Tensor]:
         frozen = {name: p.detach() for name, p in module.named_parameters() if not p.requires_grad}
         return {**frozen, **dict(module.named_buffers())}
@@ -108,8 +112,10 @@ class StackedAdamW:
         self._build(matrix)
         if old is None or self._optimiser is None:
             return
-        states = {block.start: old.state.get(group["params"][0], {}) for block, group in zip(
-            old_blocks, old.param_groups, strict=True)}
+        states = {
+            block.start: old.state.get(group["params"][0], {})
+            for block, group in zip(old_blocks, old.param_groups, strict=True)
+        }
         starts = np.asarray([block.start for block in old_blocks])
         for block, group in zip(self.blocks, self._optimiser.param_groups, strict=True):
             chosen = list(rows[block])
@@ -197,7 +203,11 @@ class StackedOrders:
         rows, real = [], []
         for position in used:
             one_rows, one_real = self._distinct[position].epoch(epoch)
-            missing = [(0, steps - len(one_rows)), *[(0, 0)] * (one_rows.ndim - 2), (0, self.width - one_rows.shape[-1])]
+            missing = [
+                (0, steps - len(one_rows)),
+                *[(0, 0)] * (one_rows.ndim - 2),
+                (0, self.width - one_rows.shape[-1]),
+            ]
             rows.append(np.pad(one_rows, missing, mode="edge"))
             real.append(np.pad(one_real, missing))
         return np.stack(rows)[inverse], np.stack(real)[inverse]

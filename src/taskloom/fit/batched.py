@@ -27,6 +27,7 @@ from taskloom.engine.functional import Step, StepFunction
 from taskloom.fit._stacked import StackedAdamW, StackedData, StackedOrders, StackedParameters, stacked_constants
 from taskloom.fit.result import FitResult, History
 from taskloom.fit.training import Training
+from taskloom.nn import batched_evaluation
 
 __all__ = ["reason_against_batching", "shape_signature", "train_batched"]
 
@@ -272,7 +273,7 @@ class _BatchedRun:
                 real = np.stack([_pad(real, width) for _, real in parts[block]])
                 parameters = self.parameters.views(block)
                 constants = {name: value[block] for name, value in self.constants.items()}
-                with torch.no_grad():
+                with torch.no_grad(), batched_evaluation():
                     losses.append(
                         self._evaluate(parameters, constants, *self.data.gather(self.members[block], rows, real))
                     )
@@ -361,4 +362,3 @@ def _mapped(function: Callable[..., Any]) -> Callable[..., Any]:
 def _pad(array: np.ndarray, width: int) -> np.ndarray:
     """Pad the last axis with zeros (row 0, not real)."""
     return np.pad(array, [*[(0, 0)] * (array.ndim - 1), (0, width - array.shape[-1])])
-

@@ -70,8 +70,9 @@ class MultiTaskModule(pl.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Losses of the present tasks -> the balancer's scalar, plus the model's penalties with weight 1."""
         losses, active = task_losses(self.tasks, self.model(batch.inputs), targets=batch.targets, mask=batch.mask)
+        here = active.tolist()
         present = {
-            task.name: loss for task, loss, here in zip(self.tasks, losses.unbind(), active.tolist(), strict=True) if here
+            task.name: loss for task, loss, is_here in zip(self.tasks, losses.unbind(), here, strict=True) if is_here
         }
         if self.measures_next_step:
             self.last_gramian = self._gramian(present)
@@ -119,4 +120,6 @@ class MultiTaskModule(pl.LightningModule):
             },
             *self.balancer.parameter_groups(),
         ]
-        return torch.optim.AdamW([group for group in groups if group["params"]], fused=True)
+        # the fused kernel does its own unscaling, which the Trainer cannot combine with clipping under mixed precision
+        plain = self.trainer.precision in ("32-true", "64-true")
+        return torch.optim.AdamW([group for group in groups if group["params"]], fused=plain)

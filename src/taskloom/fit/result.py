@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
 from torch import Tensor
 
+from taskloom.data.prepare import Preparation
 from taskloom.nn.model import MultiTaskModel
 
 __all__ = ["FitResult", "History"]
@@ -53,7 +54,8 @@ class History:
             return self.gramians
         norms = np.sqrt(np.einsum("mkk->mk", self.gramians))
         with np.errstate(divide="ignore", invalid="ignore"):
-            return np.clip(self.gramians / (norms[:, :, None] * norms[:, None, :]), -1.0, 1.0)
+            cosines: np.ndarray = np.clip(self.gramians / (norms[:, :, None] * norms[:, None, :]), -1.0, 1.0)
+            return cosines
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,6 +70,15 @@ class FitResult:
         steps: optimiser steps that were made.
         seconds: wall time of the training; for batched runs the run's time divided by its members.
         balancer_state: state of the balancer at the end.
+        preparation: how inputs and targets were prepared, if that was done here.
+
+    Example:
+        >>> import taskloom as tl
+        >>> x = np.random.default_rng(0).normal(size=(60, 2))
+        >>> data = tl.MultiTaskData.from_arrays(x, {"a": x[:, 0]}, tasks=[tl.Task(name="a", kind=tl.Regression())])
+        >>> result = tl.fit(tl.nn.MLP(2, hidden=(4,)), data, schedule=tl.Schedule(max_epochs=2))
+        >>> result.history.epochs, result.n_parameters
+        (2, 17)
     """
 
     skeleton: MultiTaskModel
@@ -77,6 +88,11 @@ class FitResult:
     steps: int
     seconds: float
     balancer_state: Mapping[str, Tensor] = field(default_factory=dict)
+    preparation: Preparation | None = None
+
+    def prepared_by(self, preparation: Preparation | None) -> FitResult:
+        """The same result that remembers how its data were prepared."""
+        return replace(self, preparation=preparation)
 
     @property
     def validation_score(self) -> float:

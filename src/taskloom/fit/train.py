@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 
 from taskloom.fit.batched import reason_against_batching, shape_signature, train_batched
 from taskloom.fit.result import FitResult
-from taskloom.fit.trainer import train_with_trainer
 from taskloom.fit.training import Training
 
 __all__ = ["train"]
@@ -42,11 +41,17 @@ def train(
         for part in _parts(trainings, positions):
             members = [trainings[position] for position in part]
             single = len(members) == 1 and (not batched or reason_against_batching(members[0]) is not None)
-            made = [train_with_trainer(members[0])] if single else train_batched(members)
+            made = [_train_alone(members[0])] if single else train_batched(members)
             results.update(zip(part, made, strict=True))
             if finished is not None:
                 finished(len(part))
     return [results[position] for position in range(len(trainings))]
+
+
+def _train_alone(training: Training) -> FitResult:
+    from taskloom.fit.trainer import train_with_trainer  # loads Lightning, which batched runs do not need
+
+    return train_with_trainer(training)
 
 
 def _parts(trainings: Sequence[Training], positions: list[int]) -> list[list[int]]:

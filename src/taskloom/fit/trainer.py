@@ -6,8 +6,9 @@ import copy
 import logging
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,41 @@ from taskloom.fit.callbacks.best_weights import BestWeights
 from taskloom.fit.callbacks.history_recorder import HistoryRecorder
 from taskloom.fit.module import MultiTaskModule
 from taskloom.fit.result import FitResult
-from taskloom.fit.training import Training
+from taskloom.fit.training import Schedule, Training
+from taskloom.nn.model import MultiTaskModel
 
-__all__ = ["quiet_lightning", "train_with_trainer"]
+__all__ = ["TrainerOptions", "quiet_lightning", "run_trainer", "train_with_trainer"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainerOptions:
+    """How Lightning's Trainer runs; every field is the Trainer's argument of that name.
+
+    Args:
+        accelerator: ``"cpu"`` (default), ``"auto"``, ``"gpu"``, ...
+        devices: number of devices; default ``"auto"``.
+        strategy: for example ``"ddp"``; default ``"auto"``.
+        precision: for example ``"bf16-mixed"``; default ``"32-true"``; double networks stay double.
+        gradient_clip_val: largest norm of the gradient; None does not clip.
+        accumulate_grad_batches: steps whose gradients are added before the optimiser steps; default 1.
+        progress: show Lightning's progress bar; default False.
+        callbacks: further callbacks.
+        checkpoints: folder for the checkpoint of the last epoch; a training that finds one there goes on from it.
+
+    Example:
+        >>> TrainerOptions(progress=True).accelerator
+        'cpu'
+    """
+
+    accelerator: str = "cpu"
+    devices: int | str = "auto"
+    strategy: str = "auto"
+    precision: Any = None
+    gradient_clip_val: float | None = None
+    accumulate_grad_batches: int = 1
+    progress: bool = False
+    callbacks: tuple[pl.Callback, ...] = ()
+    checkpoints: Path | None = None
 
 
 @contextmanager
@@ -79,71 +112,101 @@ class _ValidationBatch:
 class _EpochSetter(pl.Callback):
     """Tells the batches which epoch comes, also after a resumed checkpoint."""
 
-    def __init__(self, batches: _TrainingBatches) -> None:
+    def __init__(self, batches: Any) -> None:
         self._batches = batches
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._batches.set_epoch(trainer.current_epoch)
 
 
-def train_with_trainer(
-    training: Training,
-    *,
-    checkpoints: Path | None = None,
-    callbacks: tuple[pl.Callback, ...] = (),
-    progress: bool = False,
-    **options: Any,
-) -> FitResult:
+def train_with_trainer(training: Training, *, options: TrainerOptions | None = None) -> FitResult:
     """Train one network; equal to a member of a batched run with the same settings.
 
     Args:
         training: what to train.
-        checkpoints: folder for Lightning's checkpoint of the last epoch; a training that finds one there goes on
-            from it. None keeps nothing on disk.
-        callbacks: further Lightning callbacks.
-        progress: show Lightning's progress bar.
-        options: further arguments of ``lightning.pytorch.Trainer`` (precision, accelerator, devices ...).
+        options: how the Trainer runs; default on the CPU, quietly.
 
     Returns:
         the network at its best epoch, with the history.
     """
-    model, balancer = copy.deepcopy(training.model), copy.deepcopy(training.balancer)
     module = MultiTaskModule(
-        model,
-        balancer,
+        copy.deepcopy(training.model),
+        copy.deepcopy(training.balancer),
         tasks=training.tensors.tasks,
         objective=training.objective,
         optimiser=training.optimiser,
     )
-    batches = _TrainingBatches(training.tensors, training.order)
+    return run_trainer(
+        module,
+        _TrainingBatches(training.tensors, training.order),
+        _ValidationBatch(training.tensors),
+        skeleton=training.model,
+        schedule=training.schedule,
+        measures=training.measures,
+        options=options or TrainerOptions(),
+    )
+
+
+def run_trainer(
+    module: MultiTaskModule,
+    batches: Iterable[Batch],
+    validation: Iterable[Batch],
+    *,
+    skeleton: MultiTaskModel,
+    schedule: Schedule,
+    measures: Callable[[int], bool],
+    options: TrainerOptions,
+) -> FitResult:
+    """Run Lightning's Trainer on a module with early stopping, best weights and history.
+
+    Args:
+        module: the network and the balancer; its weights change.
+        batches: training batches; if it has ``set_epoch``, that is called at the start of every epoch.
+        validation: validation batches.
+        skeleton: a network of the same structure for the result.
+        schedule: length of training.
+        measures: whether conflicts are measured in an epoch.
+        options: how the Trainer runs.
+
+    Returns:
+        the network at its best epoch, with the history.
+    """
     best = BestWeights()
-    recorder = HistoryRecorder(training.model.tasks, training.measures)
-    kept: list[pl.Callback] = [_EpochSetter(batches), best, recorder]
-    kept.append(EarlyStopping("validation/score", patience=training.schedule.patience, min_delta=0.0, verbose=False))
+    recorder = HistoryRecorder(skeleton.tasks, measures)
+    callbacks: list[pl.Callback] = [best, recorder]
+    if hasattr(batches, "set_epoch"):
+        callbacks.append(_EpochSetter(batches))
+    callbacks.append(EarlyStopping("validation/score", patience=schedule.patience, min_delta=0.0, verbose=False))
     resume = None
-    if checkpoints is not None:
-        kept.append(ModelCheckpoint(checkpoints, save_last=True, save_top_k=0))
-        last = checkpoints / "last.ckpt"
+    if options.checkpoints is not None:
+        callbacks.append(ModelCheckpoint(options.checkpoints, save_last=True, save_top_k=0))
+        last = options.checkpoints / "last.ckpt"
         resume = str(last) if last.exists() else None
     start = time.perf_counter()
     with quiet_lightning():
         trainer = pl.Trainer(
-            max_epochs=training.schedule.max_epochs,
+            max_epochs=schedule.max_epochs,
             logger=False,
-            enable_checkpointing=checkpoints is not None,
-            enable_progress_bar=progress,
+            enable_checkpointing=options.checkpoints is not None,
+            enable_progress_bar=options.progress,
             enable_model_summary=False,
             num_sanity_val_steps=0,
-            callbacks=[*kept, *callbacks],
-            **{"accelerator": "cpu", **options},
+            callbacks=[*callbacks, *options.callbacks],
+            accelerator=options.accelerator,
+            devices=options.devices,
+            strategy=options.strategy,
+            precision=options.precision,
+            gradient_clip_val=options.gradient_clip_val,
+            accumulate_grad_batches=options.accumulate_grad_batches,
         )
-        trainer.fit(module, batches, _ValidationBatch(training.tensors), ckpt_path=resume, weights_only=True)
+        trainer.fit(module, batches, validation, ckpt_path=resume, weights_only=True)
+    final = {name: value.detach().cpu().clone() for name, value in module.model.state_dict().items()}
     return FitResult(
-        skeleton=training.model,
-        state=best.best_state or {name: value.detach().clone() for name, value in model.state_dict().items()},
+        skeleton=skeleton,
+        state=best.best_state or final,
         history=recorder.history(),
         best_epoch=best.best_epoch,
         steps=int(trainer.global_step),
         seconds=time.perf_counter() - start,
-        balancer_state={name: value.detach().clone() for name, value in balancer.state_dict().items()},
+        balancer_state={name: value.detach().clone() for name, value in module.balancer.state_dict().items()},
     )

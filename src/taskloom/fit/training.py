@@ -170,6 +170,16 @@ class Training:
 
     Raises:
         TaskError: the model's tasks are not the data's.
+
+    Example:
+        >>> import taskloom as tl, numpy as np
+        >>> tasks = (tl.Task(name="a", kind=tl.Regression()),)
+        >>> x = torch.randn(20, 2)
+        >>> tensors = TaskTensors(tasks=tasks, inputs=x, targets=x[:, :1], mask=torch.ones(20, 1).bool(),
+        ...                       train=np.arange(15), validation=np.arange(15, 20))
+        >>> model = tl.HardSharing(tl.nn.MLP(2, hidden=(4,)), tasks)
+        >>> Training(model, tl.equal(), tensors, Objective.of(tensors)).order.steps
+        1
     """
 
     model: MultiTaskModel

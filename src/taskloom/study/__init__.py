@@ -13,7 +13,7 @@ __getattr__, __dir__, __all__ = attach(
         "StoredModel": "models",
         "Study": "run",
         "catalogue": "catalogue",
-        "compare": "run",
+        "compare": "compare",
         "demo": "demo",
         "load_model": "models",
     },

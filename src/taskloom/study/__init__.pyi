@@ -5,12 +5,12 @@ from taskloom.study.candidate import Candidate as Candidate
 from taskloom.study.candidate import Learned as Learned
 from taskloom.study.candidate import Plan as Plan
 from taskloom.study.catalogue import catalogue as catalogue
+from taskloom.study.compare import compare as compare
 from taskloom.study.demo import demo as demo
 from taskloom.study.models import StoredModel as StoredModel
 from taskloom.study.models import load_model as load_model
 from taskloom.study.results import Results as Results
 from taskloom.study.run import Study as Study
-from taskloom.study.run import compare as compare
 
 __all__ = [
     "Budget",

@@ -40,8 +40,10 @@ def answer_text(
 
 
 def _first(report: TransferReport, title: str) -> str:
-    tasks = {verdict: [gain.task for gain in report.tasks if gain.verdict == verdict]
-             for verdict in ("better", "worse", "equivalent")}
+    tasks = {
+        verdict: [gain.task for gain in report.tasks if gain.verdict == verdict]
+        for verdict in ("better", "worse", "equivalent")
+    }
     n_tasks = len(report.tasks)
     better, worse = tasks["better"], tasks["worse"]
     gain = _gain(report)
@@ -62,8 +64,8 @@ def _first(report: TransferReport, title: str) -> str:
     n_seeds = min(gain.n for gain in report.tasks)
     if n_seeds < report.seeds_needed:
         return (
-            f"Not settled: with {n_seeds} seeds no test at the {report.alpha:.0%} level is possible for {title} against "
-            f"tuned single-task networks{gain}; use {report.seeds_needed} seeds."
+            f"Not settled: with {n_seeds} seeds no test at the {100 * report.alpha:g} % level is possible for {title} "
+            f"against tuned single-task networks{gain}; use {report.seeds_needed} seeds."
         )
     return f"No difference was found between {title} and tuned single-task networks{gain}."
 

@@ -327,5 +327,3 @@ def _named(one: Candidate | str, known: dict[str, Candidate]) -> Candidate:
     if one not in known:
         raise StudyError(f"candidates: unknown name {one!r}.{nearest(one, known)}")
     return known[one]
-
-

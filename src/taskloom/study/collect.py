@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import polars as pl
 
 from taskloom.study.candidate import Candidate
 from taskloom.study.problem import Problem, metrics_of
@@ -109,10 +108,7 @@ def collect(
         for part in ("train", "validation", "test"):
             for task in problem.tasks:
                 rows["labelled"].append((task.name, seed, part, len(problem.rows(task.name, part))))
-    tables = {
-        name: pl.DataFrame(rows[name], schema=dict(schema), orient="row") for name, schema in SCHEMAS.items()
-    }
-    return Results(settings=settings, environment=environment, **tables), winners
+    return Results.from_rows(rows, settings=settings, environment=environment), winners
 
 
 def _add_scores(rows: list[tuple[Any, ...]], one: Chosen, problem: Problem) -> None:
@@ -155,9 +151,7 @@ def _add_curves(rows: dict[str, list[tuple[Any, ...]]], one: Chosen, arrays: Map
                 rows["weights"].append((one.candidate, one.seed, epoch, task, float(weights[epoch, column])))
 
 
-def _add_conflicts(
-    rows: list[tuple[Any, ...]], one: Chosen, arrays: Mapping[str, np.ndarray], *, first: int
-) -> None:
+def _add_conflicts(rows: list[tuple[Any, ...]], one: Chosen, arrays: Mapping[str, np.ndarray], *, first: int) -> None:
     if "cosines" not in arrays:
         return
     cosines, conflicts = arrays["cosines"], arrays["conflicts"]

@@ -22,7 +22,7 @@ def write_text(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     part.write_text(text, encoding="utf-8")
-    os.replace(part, path)
+    part.replace(path)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -48,8 +48,11 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Write arrays as safetensors, atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part.touch()
+    permissions = part.stat().st_mode  # those of the user's other files; the library's own file is for its owner only
     save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, part)
-    os.replace(part, path)
+    part.chmod(permissions)
+    part.replace(path)
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:

@@ -102,9 +102,7 @@ def store_winners(
         pieces = []
         for one in (one for one in own if one.seed == seeds[0]):
             arrays = one.arrays(folder.units)
-            state = {
-                name.removeprefix("state/"): array for name, array in arrays.items() if name.startswith("state/")
-            }
+            state = {name.removeprefix("state/"): array for name, array in arrays.items() if name.startswith("state/")}
             if state:
                 pieces.append((one.tasks, one.settings, state))
         if pieces:
@@ -122,9 +120,7 @@ def _write(
     problem: Problem,
     pieces: Sequence[tuple[tuple[str, ...], Mapping[str, Any], Mapping[str, np.ndarray]]],
 ) -> None:
-    arrays = {
-        f"{place}/{name}": array for place, (_, _, state) in enumerate(pieces) for name, array in state.items()
-    }
+    arrays = {f"{place}/{name}": array for place, (_, _, state) in enumerate(pieces) for name, array in state.items()}
     write_arrays(folder / _WEIGHTS, arrays)
     write_json(
         folder / _DESCRIPTION,

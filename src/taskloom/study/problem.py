@@ -104,7 +104,8 @@ class Problem:
     def rows(self, task: str, part: str) -> np.ndarray:
         """Rows of a part whose target of this task is known."""
         rows: np.ndarray = getattr(self.split, part)
-        return rows[self.data.mask[task][rows]]
+        known: np.ndarray = rows[self.data.mask[task][rows]]
+        return known
 
     def outputs(self, model: MultiTaskModel, part: str) -> dict[str, np.ndarray]:
         """Raw outputs of a network for the known rows of a part, (n, n_outputs) per task."""
@@ -132,7 +133,7 @@ class Problem:
         target = self.tensors.targets[rows, column].double()
         if self.tasks[column].kind.n_classes:
             target = target.long()
-        tensors, objective = self.of((task,))
+        _, objective = self.of((task,))
         mask = {task: torch.ones(len(rows), dtype=torch.bool)}
         losses = objective.losses({task: torch.from_numpy(outputs).double()}, {task: target}, mask)
         return float(losses[0] / objective.constants[0])

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,12 +12,13 @@ from typing import Any, ClassVar
 
 import polars as pl
 
-from taskloom.errors import DataError, StudyError, TaskError, nearest
-from taskloom.metrics import TransferReport, rate_report, transfer_report
+from taskloom.errors import DataError, StudyError, nearest
+from taskloom.metrics import TransferReport, transfer_report
 from taskloom.study.answer import answer_text
+from taskloom.study.diagnostics import UNMEASURED, conflict_shares, rates_of
 from taskloom.study.files import read_json, write_json
 
-__all__ = ["Best", "Results", "SCHEMAS"]
+__all__ = ["SCHEMAS", "Best", "Results"]
 
 SCHEMAS: Mapping[str, Mapping[str, type[pl.DataType]]] = {
     "scores": {
@@ -133,6 +135,14 @@ class Results:
             if missing:
                 raise DataError(f"the table {name!r} lacks the columns {missing}; expected {list(schema)}")
 
+    @classmethod
+    def from_rows(
+        cls, rows: Mapping[str, Sequence[tuple[Any, ...]]], *, settings: dict[str, Any], environment: dict[str, Any]
+    ) -> Results:
+        """Results from rows of plain values, table by table, in the order of the columns of :data:`SCHEMAS`."""
+        tables = {name: pl.DataFrame(rows[name], schema=dict(schema), orient="row") for name, schema in SCHEMAS.items()}
+        return cls(settings=settings, environment=environment, **tables)
+
     # -- what was compared --------------------------------------------------------------------------------------
 
     @property
@@ -234,16 +244,12 @@ class Results:
             StudyError: no candidate of that family.
         """
         families = {"together": ("joint", "pooled"), None: None}.get(family, (family,))
-        entries = [
-            entry for entry in self.settings["candidates"] if families is None or entry["family"] in families
-        ]
+        entries = [entry for entry in self.settings["candidates"] if families is None or entry["family"] in families]
         if not entries:
             raise StudyError(f"there is no candidate of the family {family!r}; the comparison has {self.candidates}")
         entry = min(entries, key=lambda one: self.validation_score(one["name"]))
         runs = self.runs.filter(pl.col("candidate") == entry["name"])
-        chosen = {
-            int(row["seed"]): read_settings(row["settings"]) for row in runs.sort("task").iter_rows(named=True)
-        }
+        chosen = {int(row["seed"]): json.loads(row["settings"]) for row in runs.sort("task").iter_rows(named=True)}
         return Best(entry["name"], entry["title"], self.validation_score(entry["name"]), chosen)
 
     def answer(self) -> str:
@@ -319,60 +325,21 @@ class Results:
             StudyError: no such candidate.
         """
         self.describe(candidate)
-        curves = self.curves.filter(pl.col("candidate") == candidate)
-        found: dict[str, dict[str, Any]] = {}
-        if len(curves):
-            found = self._rates(candidate, curves)
-        conflicts = self.conflicts.filter(pl.col("candidate") == candidate)
-        shares = _shares(conflicts)
+        of_candidate = pl.col("candidate") == candidate
+        runs = self.runs.filter(of_candidate)
+        is_one_network = set(runs["task"].unique()) == {""}
+        shared = (
+            dict(zip(runs["seed"].to_list(), runs["best_epoch"].to_list(), strict=True)) if is_one_network else None
+        )
+        rates = rates_of(self.curves.filter(of_candidate).sort("epoch").iter_rows(named=True), shared)
+        shares = conflict_shares(self.conflicts.filter(of_candidate).iter_rows(named=True))
         rows = [
-            {
-                "task": task["name"],
-                "best_epoch": found.get(task["name"], {}).get("best_epoch"),
-                "checkpoint_regret": found.get(task["name"], {}).get("checkpoint_regret"),
-                "rate_mismatch": found.get(task["name"], {}).get("rate_mismatch"),
-                "conflict_share": shares.get(task["name"]),
-            }
+            {"task": task["name"], **rates.get(task["name"], UNMEASURED), "conflict_share": shares.get(task["name"])}
             for task in self.settings["tasks"]
         ]
         schema = {"task": pl.String, "best_epoch": pl.Float64, "checkpoint_regret": pl.Float64}
         schema |= {"rate_mismatch": pl.Boolean, "conflict_share": pl.Float64}
         return pl.DataFrame(rows, schema=schema)
-
-    def _rates(self, candidate: str, curves: pl.DataFrame) -> dict[str, dict[str, Any]]:
-        runs = self.runs.filter(pl.col("candidate") == candidate)
-        by_task: dict[str, dict[int, list[float]]] = {}
-        ordered = curves.sort("epoch").group_by("task", "seed", maintain_order=True).agg(pl.col("validation_loss"))
-        for task, seed, losses in ordered.iter_rows():
-            by_task.setdefault(task, {})[int(seed)] = [math.nan if v is None else v for v in losses]
-        usable = {
-            task: seeds
-            for task, seeds in by_task.items()
-            if all(any(math.isfinite(v) for v in losses) for losses in seeds.values())
-        }
-        if set(runs["task"].unique()) == {""}:
-            best = dict(zip(runs["seed"].to_list(), runs["best_epoch"].to_list(), strict=True))
-            try:
-                report = rate_report(usable, shared_epochs={seed: epoch + 1 for seed, epoch in best.items()})
-            except (DataError, TaskError):
-                return {}
-            return {
-                rate.task: {
-                    "best_epoch": float(rate.best_epoch),
-                    "checkpoint_regret": float(rate.checkpoint_regret),
-                    "rate_mismatch": bool(rate.rate_mismatch),
-                }
-                for rate in report.tasks
-            }
-        # a network per task has a checkpoint per task: nothing is lost by sharing one
-        return {
-            task: {
-                "best_epoch": sum(1 + _lowest(losses) for losses in seeds.values()) / len(seeds),
-                "checkpoint_regret": 0.0,
-                "rate_mismatch": False,
-            }
-            for task, seeds in usable.items()
-        }
 
     def to_frame(self) -> pl.DataFrame:
         """The tidy table of scores: one row per candidate, task, metric, seed and split."""
@@ -422,29 +389,3 @@ class Results:
             )
         tables = {name: pl.read_parquet(folder / f"{name}.parquet") for name in SCHEMAS}
         return cls(settings=settings, environment=read_json(folder / "environment.json"), **tables)
-
-
-def read_settings(text: str) -> dict[str, Any]:
-    """Hyperparameters from the JSON text of a row of ``runs``."""
-    import json
-
-    found: dict[str, Any] = json.loads(text)
-    return found
-
-
-def _lowest(losses: list[float]) -> int:
-    return min(range(len(losses)), key=lambda epoch: losses[epoch] if math.isfinite(losses[epoch]) else math.inf)
-
-
-def _shares(conflicts: pl.DataFrame) -> dict[str, float]:
-    """Mean share of conflicting steps over the pairs that a task is in."""
-    if not len(conflicts):
-        return {}
-    both = pl.concat(
-        [
-            conflicts.select(pl.col(side).alias("task"), "conflict_share")
-            for side in ("task_a", "task_b")
-        ]
-    )
-    means = both.filter(pl.col("conflict_share").is_finite()).group_by("task").mean()
-    return dict(zip(means["task"].to_list(), means["conflict_share"].to_list(), strict=True))

@@ -15,19 +15,19 @@ from taskloom.data.table import MultiTaskData
 from taskloom.errors import StudyError, TaskError, nearest
 from taskloom.study.budget import Budget
 from taskloom.study.candidate import Candidate
-from taskloom.study.catalogue import REFERENCE, choose
+from taskloom.study.catalogue import choose
 from taskloom.study.collect import collect
+from taskloom.study.configuration import configuration
 from taskloom.study.environment import environment
 from taskloom.study.folder import RunFolder
 from taskloom.study.models import store_winners
-from taskloom.study.problem import Problem, metrics_of
+from taskloom.study.problem import Problem
 from taskloom.study.results import Results
 from taskloom.study.tuner import Trial, Tuner
 from taskloom.study.unit import Unit, UnitOutcome, run_unit, units_of
-from taskloom.study.workers import Workers
-from taskloom.task import Task, slugs
+from taskloom.study.workers import carry_out, n_processes
 
-__all__ = ["Progress", "Study", "compare"]
+__all__ = ["Progress", "Study"]
 
 Progress = Callable[[float, float, str], None]
 """Called with the work done, the work known so far, and what is going on."""
@@ -51,7 +51,8 @@ class Study:
         budget: tuning budget of every candidate; default 8 trials.
         split: how the data are split; default by group if the data have groups, by time if they have times, else at
             random (60 / 20 / 20 %).
-        workers: processes that train at the same time; default 1.
+        workers: processes that train at the same time; default one per core when there is much to do, else none
+            beside this one. The results do not depend on it.
         out: folder of the run; an unfinished run in it is continued. None: a temporary one.
         storage: Optuna storage URL that several machines share; default a SQLite file in the folder.
         alpha: level of the tests; default 0.05.
@@ -79,7 +80,7 @@ class Study:
     seed: int = 0
     budget: Budget = field(default_factory=lambda: Budget(trials=8))
     split: Splitter | None = None
-    workers: int = 1
+    workers: int | None = None
     out: Path | None = None
     storage: str | None = None
     alpha: float = 0.05
@@ -89,9 +90,9 @@ class Study:
     command: str | None = None
 
     def __post_init__(self) -> None:
-        for name in ("seeds", "workers"):
-            if getattr(self, name) < 1:
-                raise StudyError(f"{name} must be at least 1, found {getattr(self, name)!r}")
+        for name, number in (("seeds", self.seeds), ("workers", self.workers)):
+            if number is not None and number < 1:
+                raise StudyError(f"{name} must be at least 1, found {number!r}")
         for name in ("alpha", "margin"):
             if not 0 < getattr(self, name) < 1:
                 raise StudyError(f"{name} must lie between 0 and 1, found {getattr(self, name)!r}")
@@ -120,18 +121,17 @@ class Study:
         chosen, left_out = choose(self.candidates, self.data)
         splitter = self.split if self.split is not None else default_split(self.data)
         problems = self._problems(splitter)  # before anything is written: bad data leave no folder behind
-        configuration = self._configuration(chosen, left_out, splitter)
-        with RunFolder.open(path, configuration) as folder:
+        described = configuration(self, chosen, left_out, splitter)
+        with RunFolder.open(path, described) as folder:
             tuner = Tuner(
                 self.storage if self.storage is not None else folder.storage,
-                name=configuration["fingerprint"],
+                name=described["fingerprint"],
                 seed=self.seed,
                 owner=folder.owner,
             )
-            with Workers(self, problems, self.workers) as workers:
-                trials = self._tune(chosen, tuner, folder, problems, workers, progress)
+            trials = self._tune(chosen, tuner, folder, problems, progress)
             finished = {one.name: tuner.finished(one.name)[:trials] for one in chosen}
-            settings = {**configuration["settings"], "trials": trials}
+            settings = {**described["settings"], "trials": trials}
             results, winners = collect(
                 chosen, finished, problems, folder.units, settings=settings, environment=environment()
             )
@@ -148,7 +148,6 @@ class Study:
         tuner: Tuner,
         folder: RunFolder,
         problems: Mapping[int, Problem],
-        workers: Workers,
         progress: Progress,
     ) -> int:
         """Run rounds of trials until the budget is used; returns the number of trials of every candidate."""
@@ -165,7 +164,7 @@ class Study:
                 work.extend(_units_left(candidate, tuner, taken, space, range(done, n_trials), folder))
             already = len(candidates) * n_trials - left
             counter = _Counter(progress, already, len(candidates) * n_trials)
-            for unit, outcome in workers.run(work, folder.units, counter.begins):
+            for unit, outcome in carry_out(self, work, problems, folder.units, counter.begins):
                 self._tell(tuner, unit, outcome)
                 counter.ends(unit)
             for candidate in candidates:
@@ -176,16 +175,21 @@ class Study:
     def _rounds(self, tuner: Tuner, candidates: Sequence[Candidate]) -> Iterator[int]:
         """Numbers of trials that every candidate must have had, one after another."""
         if self.budget.trials is not None:
-            for n_trials in range(_TRIALS_OF_A_ROUND, self.budget.trials, _TRIALS_OF_A_ROUND):
-                yield n_trials
-            yield self.budget.trials
+            # a run that is continued with a smaller budget keeps what it has finished
+            numbers = [trial.number + 1 for one in candidates for trial in tuner.finished(one.name)]
+            wanted = max(self.budget.trials, *numbers, 0)
+            yield from range(_TRIALS_OF_A_ROUND, wanted, _TRIALS_OF_A_ROUND)
+            yield wanted
             return
         # time used before a kill counts: finished trials know how long they took
         n_trials, began = 0, time.monotonic()
-        used_before = sum(trial.seconds for one in candidates for trial in tuner.finished(one.name)) / self.workers
+        used_before = sum(trial.seconds for one in candidates for trial in tuner.finished(one.name))
+        used_before /= n_processes(self.workers)
         complete = min(len(tuner.finished(one.name)) for one in candidates)
-        while n_trials == 0 or used_before + time.monotonic() - began < (self.budget.seconds or 0.0) or (
-            n_trials < complete
+        while (
+            n_trials == 0
+            or used_before + time.monotonic() - began < (self.budget.seconds or 0.0)
+            or (n_trials < complete)
         ):
             n_trials += _TRIALS_OF_A_TIMED_ROUND
             yield n_trials
@@ -230,125 +234,6 @@ class Study:
             seed: Problem(self.data, splitter, seed, main=main) for seed in range(self.seed, self.seed + self.seeds)
         }
 
-    def _configuration(
-        self, candidates: Sequence[Candidate], left_out: Mapping[str, str], splitter: Splitter
-    ) -> dict[str, Any]:
-        """Everything that determines the results, and the words that the report adds."""
-        settings = {
-            "title": self.title or str(self.data.origin.source or "comparison"),
-            "tasks": [
-                _task_entry(task, slug)
-                for task, slug in zip(self.data.tasks, slugs([one.name for one in self.data.tasks]), strict=True)
-            ],
-            "main": self.main,
-            "candidates": [
-                {
-                    "name": one.name,
-                    "title": one.title,
-                    "family": one.family,
-                    "summary": one.summary,
-                    "source": one.source,
-                }
-                for one in candidates
-            ],
-            "left_out": dict(left_out),
-            "seeds": list(range(self.seed, self.seed + self.seeds)),
-            "seed": self.seed,
-            "budget": str(self.budget),
-            "alpha": self.alpha,
-            "margin": self.margin,
-            "split": str(splitter),
-            "data": _data_entry(self.data),
-            "notices": list(self.data.notices),
-            "command": self.command or self._python_command(),
-            "reference": REFERENCE,
-        }
-        return RunFolder.fingerprinted(settings)
-
-    def _python_command(self) -> str:
-        return (
-            f"tl.compare(data, seeds={self.seeds}, seed={self.seed}, budget={str(self.budget)!r}, "
-            f"main={self.main!r}, alpha={self.alpha}, margin={self.margin})"
-        )
-
-
-def compare(
-    data: MultiTaskData,
-    *,
-    candidates: Sequence[Candidate | str] | str = "default",
-    main: str | None = None,
-    seeds: int = 5,
-    seed: int = 0,
-    budget: Budget | int | str = "8 trials",
-    split: Splitter | None = None,
-    workers: int = 1,
-    out: str | Path | None = None,
-    storage: str | None = None,
-    alpha: float = 0.05,
-    margin: float = 0.01,
-    batched: bool = True,
-    progress: bool | Progress = True,
-    command: str | None = None,
-) -> Results:
-    """Compare learning the tasks of a data set apart and together.
-
-    Every candidate is tuned with the same budget under the same splits; settings are chosen on validation rows, scores
-    are taken on test rows, and gains over the tuned single-task networks are tested seed by seed.
-
-    Args:
-        data: the data set.
-        candidates: see :class:`Study`.
-        main: the task that counts; default all that are not auxiliary.
-        seeds: number of replications; default 5. With few tasks, 8 are needed before a two-sided test at 5 % can find
-            anything; the results say so.
-        seed: base seed.
-        budget: ``"8 trials"`` (default), a number of trials, or a time such as ``"10m"``.
-        split: how the data are split.
-        workers: processes that train at the same time.
-        out: folder of the run; the same call continues an unfinished run.
-        storage: Optuna storage URL that several machines share.
-        alpha: level of the tests.
-        margin: relative difference that does not matter.
-        batched: train networks of one shape together (default); the results are the same without.
-        progress: True shows a line per step on the error stream, False nothing, or a function (done, total, text).
-        command: how to repeat the run, shown in the report.
-
-    Returns:
-        the results.
-
-    Raises:
-        DataError: the data cannot be used or split.
-        StudyError: candidates, budget, folder or storage cannot be used.
-
-    Example:
-        >>> import taskloom as tl, numpy as np
-        >>> x = np.random.default_rng(0).normal(size=(100, 3))
-        >>> data = tl.MultiTaskData.from_arrays(
-        ...     x, {"a": x[:, 0], "b": x[:, 0] - x[:, 1]},
-        ...     tasks=[tl.Task(name="a", kind=tl.Regression()), tl.Task(name="b", kind=tl.Regression())])
-        >>> results = tl.compare(data, candidates=["linear"], seeds=2, budget="1 trial", progress=False)
-        >>> results.gains("linear").tasks[0].task
-        'a'
-    """
-    study = Study(
-        data,
-        candidates=candidates,
-        main=main,
-        seeds=seeds,
-        seed=seed,
-        budget=Budget.parse(budget),
-        split=split,
-        workers=workers,
-        out=Path(out) if out is not None else None,
-        storage=storage,
-        alpha=alpha,
-        margin=margin,
-        batched=batched,
-        command=command,
-    )
-    shown = progress if callable(progress) else _lines if progress else None
-    return study.run(shown)
-
 
 def _units_left(
     candidate: Candidate, tuner: Tuner, taken: Sequence[Trial], space: Sequence[Any], numbers: range, folder: RunFolder
@@ -390,35 +275,3 @@ class _Counter:
 
 def _silent(done: float, total: float, text: str) -> None:
     return None
-
-
-def _lines(done: float, total: float, text: str) -> None:
-    """One line on the error stream that is written over."""
-    import sys
-
-    end = "\n" if done >= total else ""
-    print(f"\rcomparing: {done:g} of {total:g} trials {text:<40.40}", end=end, file=sys.stderr, flush=True)
-
-
-def _task_entry(task: Task, slug: str) -> dict[str, Any]:
-    metrics = metrics_of(task)
-    return {
-        "name": task.name,
-        "slug": slug,
-        "kind": task.kind.name,
-        "labels": list(getattr(task.kind, "labels", ())),
-        "metric": metrics[0].name,
-        "metrics": [{"name": metric.name, "lower_is_better": metric.lower_is_better} for metric in metrics],
-        "auxiliary": task.auxiliary,
-    }
-
-
-def _data_entry(data: MultiTaskData) -> dict[str, Any]:
-    return {
-        "source": str(data.origin.source or ""),
-        "fingerprint": data.fingerprint,
-        "n_rows": data.n_rows,
-        "n_features": len(data.features) or (int(data.inputs[0].size) if data.inputs is not None else 0),
-        "layout": data.layout,
-        "features": [{"name": column.name, "kind": column.kind, "note": ""} for column in data.features],
-    }

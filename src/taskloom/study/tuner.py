@@ -143,9 +143,7 @@ class Tuner:
                 taken[number] = Trial(number, {p.name: asked.params[p.name] for p in space}, asked.number)
         return [taken[number] for number in sorted(taken)]
 
-    def finish(
-        self, candidate: str, trial: Trial, *, value: float, outcome: Mapping[int, Any], seconds: float
-    ) -> None:
+    def finish(self, candidate: str, trial: Trial, *, value: float, outcome: Mapping[int, Any], seconds: float) -> None:
         """Store the outcome of a trial; a second call for the same trial changes nothing."""
         study = self._study(candidate)
         with _quiet_optuna():
@@ -173,7 +171,7 @@ class Tuner:
                 if key.startswith("seed-")
             }
             found[_number(trial)] = Finished(
-                _number(trial), dict(trial.params), float(trial.value), outcome, float(trial.user_attrs["seconds"])
+                _number(trial), dict(trial.params), float(trial.values[0]), outcome, float(trial.user_attrs["seconds"])
             )
         return [found[number] for number in sorted(found)]
 
@@ -220,9 +218,7 @@ class Tuner:
             else:
                 yield self._model_proposal(candidate, space, number)
 
-    def _model_proposal(
-        self, candidate: str, space: Sequence[Parameter], number: int
-    ) -> dict[str, float | int | str]:
+    def _model_proposal(self, candidate: str, space: Sequence[Parameter], number: int) -> dict[str, float | int | str]:
         """A proposal of the tree-structured Parzen estimator from the trials finished so far."""
         sampler = optuna.samplers.TPESampler(
             seed=stream_seed(self._seed, f"tuner {candidate}", number) % 2**32, n_startup_trials=0, multivariate=True

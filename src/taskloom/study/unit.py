@@ -192,9 +192,7 @@ def _evaluate(predictor: Learned, problem: Problem) -> dict[str, Any]:
         start = time.perf_counter()
         outputs = predictor.outputs(part)
         seconds = time.perf_counter() - start
-        found["metrics"][part] = {
-            name: problem.metrics(tasks[name], outputs[name], part) for name in predictor.tasks
-        }
+        found["metrics"][part] = {name: problem.metrics(tasks[name], outputs[name], part) for name in predictor.tasks}
         rows = max(1, max(len(outputs[name]) for name in predictor.tasks))
         found["predict_microseconds"] = 1e6 * seconds / rows
     return found
@@ -204,12 +202,14 @@ def _score(pieces: Sequence[Mapping[str, Any]], problem: Problem) -> float:
     """Validation score of one seed: the mean over the tasks that count."""
     main = problem.main or tuple(task.name for task in problem.tasks if not task.auxiliary)
     scores = [
-        (piece["score"], sum(name in main for name in piece["tasks"]) if len(piece["tasks"]) > 1 else
-         int(piece["tasks"][0] in main))
+        (
+            piece["score"],
+            sum(name in main for name in piece["tasks"]) if len(piece["tasks"]) > 1 else int(piece["tasks"][0] in main),
+        )
         for piece in pieces
     ]
     weight = sum(count for _, count in scores)
-    return sum(score * count for score, count in scores if count) / max(weight, 1)
+    return float(sum(score * count for score, count in scores if count) / max(weight, 1))
 
 
 def _arrays(prefix: str, predictor: Learned) -> dict[str, np.ndarray]:
@@ -245,5 +245,3 @@ def read_piece(folder: Path, stem: str, prefix: str) -> dict[str, np.ndarray]:
     """Arrays of one kept network: its state under ``state/...``, its history beside."""
     every = read_arrays(folder / f"{stem}.safetensors")
     return {name.removeprefix(f"{prefix}/"): array for name, array in every.items() if name.startswith(f"{prefix}/")}
-
-

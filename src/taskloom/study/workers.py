@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
+import joblib
 import torch
 
 from taskloom.data.multitask import MultiTaskData
@@ -19,69 +20,87 @@ from taskloom.study.unit import Unit, UnitOutcome, run_unit
 if TYPE_CHECKING:
     from taskloom.study.run import Study
 
-__all__ = ["Workers"]
+__all__ = ["carry_out", "n_processes"]
+
+_WORTH_PROCESSES = 200  # trials times seeds above which processes repay the seconds that they take to start
 
 
-class Workers:
-    """One or several processes that carry out units. What a unit finds does not depend on who carries it out.
+@dataclass(frozen=True, eq=False)
+class _Context:
+    """What a worker process needs to build the problems; it builds them once."""
+
+    data: MultiTaskData
+    splitter: Splitter
+    seeds: tuple[int, ...]
+    main: tuple[str, ...]
+
+
+def n_processes(workers: int | None) -> int:
+    """Number of processes that a setting stands for: itself, or one per core that this process may use."""
+    if workers is not None:
+        return workers
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def carry_out(
+    study: Study,
+    units: Sequence[Unit],
+    problems: Mapping[int, Problem],
+    folder: Path,
+    begins: Callable[[Unit], None],
+) -> Iterator[tuple[Unit, UnitOutcome]]:
+    """Carry out units; yields each with its outcome when it is finished.
+
+    Every unit computes on one thread, wherever it runs, so that what it finds does not depend on the number of
+    processes; networks of this size gain nothing from more threads.
 
     Args:
         study: the comparison.
+        units: the work.
         problems: seed -> data under its split.
-        n_workers: number of processes; 1 uses this one.
+        folder: where finished units are stored.
+        begins: called when a unit begins (in this process) or is handed out.
     """
+    work = sum(len(unit.trials) for unit in units) * len(problems)
+    processes = min(n_processes(study.workers), len(units))
+    if processes < 2 or (study.workers is None and work < _WORTH_PROCESSES):
+        for unit in units:
+            begins(unit)
+            with _one_thread():
+                outcome = run_unit(unit, problems, folder, batched=study.batched)
+            yield unit, outcome
+        return
+    first = next(iter(problems.values()))
+    context = _Context(study.data, first.splitter, tuple(problems), first.main)
+    # loky's workers need no guard in the user's script and end with this process
+    pool = joblib.Parallel(n_jobs=processes, backend="loky", return_as="generator_unordered", batch_size=1)
+    calls = (
+        joblib.delayed(_in_worker)(context, place, unit, folder, study.batched) for place, unit in enumerate(units)
+    )
+    for place, outcome in pool(calls):
+        begins(units[place])
+        yield units[place], outcome
 
-    def __init__(self, study: Study, problems: Mapping[int, Problem], n_workers: int) -> None:
-        self._study = study
-        self._problems = problems
-        self._n_workers = n_workers
-        self._pool: ProcessPoolExecutor | None = None
 
-    def __enter__(self) -> Self:
-        return self
+_problems: dict[str, dict[int, Problem]] = {}
 
-    def __exit__(self, *error: object) -> None:
-        if self._pool is not None:
-            self._pool.shutdown(wait=True, cancel_futures=True)
 
-    def run(
-        self, units: Sequence[Unit], folder: Path, begins: Callable[[Unit], None]
-    ) -> Iterator[tuple[Unit, UnitOutcome]]:
-        """Carry out units; yields each with its outcome when it is finished."""
-        if self._n_workers == 1 or len(units) < 2:
-            for unit in units:
-                begins(unit)
-                yield unit, run_unit(unit, self._problems, folder, batched=self._study.batched)
-            return
-        pool = self._start()
-        waiting: dict[Future[UnitOutcome], Unit] = {
-            pool.submit(_run_in_worker, unit, folder, self._study.batched): unit for unit in units
+def _in_worker(context: _Context, place: int, unit: Unit, folder: Path, batched: bool) -> tuple[int, UnitOutcome]:
+    key = f"{context.data.fingerprint}/{context.splitter}/{context.seeds}/{context.main}"
+    if key not in _problems:
+        _problems.clear()
+        _problems[key] = {
+            seed: Problem(context.data, context.splitter, seed, main=context.main) for seed in context.seeds
         }
-        for future in as_completed(waiting):
-            yield waiting[future], future.result()
-
-    def _start(self) -> ProcessPoolExecutor:
-        if self._pool is None:
-            first = next(iter(self._problems.values()))
-            threads = max(1, (os.cpu_count() or 1) // self._n_workers)
-            self._pool = ProcessPoolExecutor(
-                self._n_workers,
-                mp_context=multiprocessing.get_context("spawn"),
-                initializer=_prepare_worker,
-                initargs=(self._study.data, first.splitter, tuple(self._problems), first.main, threads),
-            )
-        return self._pool
+    with _one_thread():
+        return place, run_unit(unit, _problems[key], folder, batched=batched)
 
 
-_problems_of_worker: dict[int, Problem] = {}
-
-
-def _prepare_worker(
-    data: MultiTaskData, splitter: Splitter, seeds: tuple[int, ...], main: tuple[str, ...], threads: int
-) -> None:
-    torch.set_num_threads(threads)
-    _problems_of_worker.update({seed: Problem(data, splitter, seed, main=main) for seed in seeds})
-
-
-def _run_in_worker(unit: Unit, folder: Path, batched: bool) -> UnitOutcome:
-    return run_unit(unit, _problems_of_worker, folder, batched=batched)
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

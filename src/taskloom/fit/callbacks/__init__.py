@@ -2,6 +2,4 @@
 
 from taskloom._lazy import attach
 
-__getattr__, __dir__, __all__ = attach(
-    __name__, {"BestWeights": "best_weights", "HistoryRecorder": "history_recorder"}
-)
+__getattr__, __dir__, __all__ = attach(__name__, {"BestWeights": "best_weights", "HistoryRecorder": "history_recorder"})

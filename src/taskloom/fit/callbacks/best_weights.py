@@ -34,7 +34,7 @@ class BestWeights(pl.Callback):
         score = float(trainer.callback_metrics["validation/score"])
         if score < self.best_score:
             self.best_score, self.best_epoch = score, trainer.current_epoch
-            state = pl_module.model.state_dict()
+            state = pl_module.get_submodule("model").state_dict()
             self.best_state = {name: value.detach().cpu().clone() for name, value in state.items()}
 
     def state_dict(self) -> dict[str, Any]:

@@ -104,9 +104,7 @@ class HistoryRecorder(pl.Callback):
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint must hold to go on (tensors and plain numbers only)."""
         return {
-            "epochs": [
-                {name: torch.as_tensor(value) for name, value in epoch.items()} for epoch in self._epochs
-            ],
+            "epochs": [{name: torch.as_tensor(value) for name, value in epoch.items()} for epoch in self._epochs],
             "measured": [(epoch, torch.as_tensor(gramian)) for epoch, gramian in self._measured],
         }
 

@@ -170,8 +170,11 @@ class Estimators:
             every = _outputs(estimator, kind, _with_task(problem, np.concatenate(parts)))
             bounds = np.cumsum([len(own) for own in parts])[:-1]
             outputs[part] = dict(zip(names, np.split(every, bounds), strict=True))
-        losses = [problem.relative_loss(task.name, outputs["validation"][task.name], "validation")
-                  for task in problem.tasks if task.name in _scored(problem)]
+        losses = [
+            problem.relative_loss(task.name, outputs["validation"][task.name], "validation")
+            for task in problem.tasks
+            if task.name in _scored(problem)
+        ]
         return [
             Learned(
                 tuple(names),
@@ -254,7 +257,7 @@ def _outputs_of_kind(estimator: Any, kind: Kind, inputs: np.ndarray) -> np.ndarr
 
 def _logits(probabilities: np.ndarray, kind: Kind) -> np.ndarray:
     """Probabilities (..., n_classes) as raw outputs; bounded away from 0 so that a miss costs a finite amount."""
-    logs = np.log(np.clip(probabilities, 1e-6, 1.0))
+    logs: np.ndarray = np.log(np.clip(probabilities, 1e-6, 1.0))
     if kind.n_outputs == 1:
-        return logs[..., 1:] - logs[..., :1]
+        logs = logs[..., 1:] - logs[..., :1]
     return logs
