@@ -61,7 +61,12 @@ class UnitOutcome:
 
 
 def units_of(candidate: Candidate, trials: Sequence[Trial], space: Sequence[Parameter]) -> list[Unit]:
-    """Deal trials into units: those with equal structural settings together, in order of their numbers."""
+    """Deal trials into units: networks of equal structural settings together, in order of their numbers.
+
+    Estimators are not trained in batches: each of their trials is a unit of its own.
+    """
+    if candidate.family == "baseline":
+        return [Unit(candidate, (trial,)) for trial in sorted(trials, key=lambda one: one.number)]
     structural = [parameter.name for parameter in space if parameter.structural]
     groups: dict[tuple[Any, ...], list[Trial]] = {}
     for trial in sorted(trials, key=lambda one: one.number):

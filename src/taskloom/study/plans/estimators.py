@@ -74,9 +74,9 @@ class BoostedTrees:
     def space(self) -> Sequence[Parameter]:
         """Learning rate, size of the trees, their number, penalty."""
         return [
-            LogRange("learning_rate", 0.02, 0.3, default=0.1),
+            LogRange("learning_rate", 0.03, 0.3, default=0.1),
             Choice("leaves", (7, 15, 31), default=15),
-            Choice("trees", (50, 100, 200), default=100),
+            Choice("trees", (30, 60, 120), default=60),
             LogRange("penalty", 1e-3, 10.0, default=1.0),
         ]
 
