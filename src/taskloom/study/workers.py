@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -77,9 +78,12 @@ def carry_out(
     calls = (
         joblib.delayed(_in_worker)(context, place, unit, folder, study.batched) for place, unit in enumerate(units)
     )
-    for place, outcome in pool(calls):
-        begins(units[place])
-        yield units[place], outcome
+    with warnings.catch_warnings():
+        # a worker that has grown is replaced between two units; that is no news for the user
+        warnings.filterwarnings("ignore", message="A worker stopped while some jobs")
+        for place, outcome in pool(calls):
+            begins(units[place])
+            yield units[place], outcome
 
 
 _problems: dict[str, dict[int, Problem]] = {}
