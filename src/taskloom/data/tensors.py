@@ -36,7 +36,7 @@ class TaskTensors:
         task_ids: (n,) int64, the task of each row, for several data sets; None when all tasks share their inputs.
 
     Raises:
-        DataError: shapes do not fit, or a task has no known target in the training part.
+        DataError: shapes do not fit, a row's task is not there, or a task has no known target in the training part.
 
     Example:
         >>> from taskloom.task import Regression
@@ -63,6 +63,12 @@ class TaskTensors:
             found = tuple(getattr(self, name).shape)
             if found != expected:
                 raise DataError(f"{name} must have shape (rows, tasks) = {expected}, found {found}")
+        ids = self.task_ids
+        if ids is not None and (ids.shape != expected[:1] or not np.isin(ids, np.arange(len(self.tasks))).all()):
+            raise DataError(
+                f"task_ids must give the place of a task, 0 to {len(self.tasks) - 1}, for each of the {expected[0]} "
+                f"rows; found shape {ids.shape} with values {np.unique(ids)[:5].tolist()}"
+            )
         for task, rows in zip(self.tasks, self.labelled_rows("train"), strict=True):
             if rows == 0:
                 raise DataError(
@@ -102,8 +108,11 @@ class TaskTensors:
         return [chosen[own & (ids == position)] for position in range(len(self.tasks))]
 
     def labelled_rows(self, part: str) -> tuple[int, ...]:
-        """Known targets of each task in a part."""
-        return tuple(int(count) for count in self._known[getattr(self, part)].sum(axis=0))
+        """Known targets of each task in a part; with several data sets, in the task's own rows."""
+        rows = self.rows(part)
+        if not isinstance(rows, np.ndarray):
+            return tuple(len(own) for own in rows)
+        return tuple(int(count) for count in self._known[rows].sum(axis=0))
 
     def order(self, *, batch_size: int | None = None, seed: int) -> RowOrder:
         """Order of the training rows; ``batch_size=None`` chooses by :func:`automatic_batch_size`.
