@@ -22,6 +22,7 @@ def test_options_reach_the_demonstration(place, compared, monkeypatch):
     monkeypatch.setitem(vars(tl), "demo", demo)
     result = runner.invoke(app, ["demo", "--seed", "3", "--quick"])
     assert result.exit_code == 0, result.output
+    assert callable(calls[0].pop("progress"))
     assert calls == [{"out": Path("taskloom-runs/demo"), "seed": 3, "quick": True}]
     assert result.stdout.splitlines()[-1] == "report: taskloom-runs/demo/report.html"
     assert (place / "taskloom-runs" / "demo" / "report.html").exists()

@@ -91,7 +91,7 @@ class CompareConfig(TableConfig):
     seeds: int = Field(default=5, ge=1)
     seed: int = Field(default=0, ge=0)
     budget: str = "8 trials"
-    workers: int = Field(default=1, ge=1)
+    workers: int | None = Field(default=None, ge=1)
     storage: str | None = None
     alpha: float = Field(default=0.05, gt=0, lt=1)
     margin: float = Field(default=0.01, gt=0, lt=1)

@@ -35,5 +35,6 @@ def demo(
 
     screen = Screen(quiet=quiet)
     with output_folder(out) as folder:
-        results = tl.demo(out=folder, seed=seed, quick=quick)
+        with screen.progress("comparing") as advance:
+            results = tl.demo(out=folder, seed=seed, quick=quick, progress=advance)
         show_results(screen, results, folder)

@@ -10,6 +10,7 @@ from taskloom.errors import StudyError
 __all__ = ["Budget"]
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+_TIME = re.compile(r"([+-]?\d+(?:\.\d+)?)\s*(s|secs?|seconds?|m|mins?|minutes?|h|hours?)")
 
 
 @dataclass(frozen=True)
@@ -52,9 +53,9 @@ class Budget:
         match = re.fullmatch(r"([+-]?\d+)\s*(?:trials?)?", cleaned)
         if match:
             return cls(trials=int(match[1]))
-        match = re.fullmatch(r"([+-]?\d+(?:\.\d+)?)\s*([smh])[a-z]*", cleaned)
+        match = _TIME.fullmatch(cleaned)
         if match:
-            return cls(seconds=float(match[1]) * _UNITS[match[2]])
+            return cls(seconds=float(match[1]) * _UNITS[match[2][0]])
         raise StudyError(f"the budget {text!r} is not understood; write for example '8 trials', '90s', '10m' or '2h'")
 
     def __str__(self) -> str:

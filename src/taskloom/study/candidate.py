@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 
+from taskloom.errors import StudyError
 from taskloom.study.space import Parameter, Settings
 
 if TYPE_CHECKING:
@@ -34,6 +36,11 @@ class Learned:
         parameters: number of fitted parameters; 0 when that means nothing (trees).
         seconds: training time.
         fit: the network's training, None for other estimators.
+
+    Example:
+        >>> guess = Learned(("a",), 1.0, lambda part: {"a": np.zeros((3, 1))}, parameters=0, seconds=0.0)
+        >>> guess.outputs("test")["a"].shape
+        (3, 1)
     """
 
     tasks: tuple[str, ...]
@@ -80,6 +87,9 @@ class Candidate:
         source: where it comes from (authors, venue, year, arXiv); empty for common practice.
         in_default: whether a comparison includes it unless told otherwise.
 
+    Raises:
+        StudyError: the name has other characters; files are named by it.
+
     Example:
         >>> import taskloom as tl
         >>> from taskloom.study.catalogue import catalogue
@@ -94,3 +104,10 @@ class Candidate:
     plan: Plan
     source: str = ""
     in_default: bool = True
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[a-z][a-z0-9_]{0,79}", self.name):
+            raise StudyError(
+                f"the candidate's name {self.name!r} must be a small letter and then at most 79 small letters, digits "
+                "or underscores, because files are named by it; put other words into title="
+            )

@@ -32,6 +32,7 @@ def compare(
     margin: float = 0.01,
     batched: bool = True,
     progress: bool | Progress = True,
+    title: str | None = None,
     command: str | None = None,
 ) -> Results:
     """Compare learning the tasks of a data set apart and together.
@@ -55,6 +56,7 @@ def compare(
         margin: relative difference that does not matter.
         batched: train networks of one shape together (default); the results are the same without.
         progress: True shows a line per step on the error stream, False nothing, or a function (done, total, text).
+        title: what the report is headed with; default the name of the data.
         command: how to repeat the run, shown in the report.
 
     Returns:
@@ -88,6 +90,7 @@ def compare(
         alpha=alpha,
         margin=margin,
         batched=batched,
+        title=title,
         command=command,
     )
     shown = progress if callable(progress) else _lines if progress else None

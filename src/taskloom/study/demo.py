@@ -58,5 +58,6 @@ def demo(
         budget=Budget(trials=1 if quick else 4),
         out=out,
         progress=progress,
+        title="Two digits on one picture",
         command=f"taskloom demo --seed {seed}" + (" --quick" if quick else ""),
     )
