@@ -82,7 +82,9 @@ class StackedAdamW:
     def __init__(
         self, matrix: Tensor, learning_rates: Sequence[float], weight_decays: Sequence[float], keys: Sequence[Hashable]
     ) -> None:
-        self._settings = list(zip(learning_rates, weight_decays, keys, strict=True))
+        self._settings: list[tuple[float, float, Hashable]] = list(
+            zip(learning_rates, weight_decays, keys, strict=True)
+        )
         self._build(matrix)
 
     def _build(self, matrix: Tensor) -> None:
@@ -108,21 +110,17 @@ class StackedAdamW:
         """Go on with some of the rows; ``matrix`` holds their parameters (len(rows), P)."""
         old = self._optimiser
         old_blocks = self.blocks
-        self._settings = [self._settings[row] for row in rows]
+        block_of = np.repeat(np.arange(len(old_blocks)), [block.stop - block.start for block in old_blocks])
+        # every block counts its own steps: rows of two blocks stay apart also when what stood between them has left
+        self._settings = [(*self._settings[row][:2], int(block_of[row])) for row in rows]
         self._build(matrix)
         if old is None or self._optimiser is None:
             return
-        states = {
-            block.start: old.state.get(group["params"][0], {})
-            for block, group in zip(old_blocks, old.param_groups, strict=True)
-        }
-        starts = np.asarray([block.start for block in old_blocks])
         for block, group in zip(self.blocks, self._optimiser.param_groups, strict=True):
             chosen = list(rows[block])
-            # equal settings may have merged several old blocks into one new one; blocks keep their own step count,
-            # so only rows of one old block can be merged, which holds because settings make the blocks
-            origin = int(starts[np.searchsorted(starts, chosen[0], side="right") - 1])
-            state = states[origin]
+            before = int(block_of[chosen[0]])
+            origin = old_blocks[before].start
+            state = old.state.get(old.param_groups[before]["params"][0], {})
             if state:
                 index = torch.as_tensor([row - origin for row in chosen])
                 self._optimiser.state[group["params"][0]] = {

@@ -14,6 +14,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable, Sequence
+from enum import Enum
 from typing import Any
 
 import numpy as np
@@ -79,12 +80,13 @@ def shape_signature(training: Training) -> tuple[Any, ...]:
 
 
 def _plain_settings(module: nn.Module) -> tuple[Any, ...]:
-    """Numbers and switches that the modules hold as plain attributes: what is no tensor cannot differ in a batch."""
+    """What the modules hold as plain attributes: what is no tensor cannot differ in a batch. Names of tasks may."""
     return tuple(
         (prefix, name, _plain(value))
         for prefix, part in module.named_modules()
         for name, value in sorted(vars(part).items())
-        if (isinstance(value, (bool, int, float)) or dataclasses.is_dataclass(value)) and name not in _NOT_SETTINGS
+        if name not in _NOT_SETTINGS
+        and (isinstance(value, (bool, int, float, str, Enum)) or dataclasses.is_dataclass(value))
     )
 
 
@@ -189,9 +191,10 @@ class _BatchedRun:
         running = np.ones(len(self.trainings), dtype=bool)
         waited = np.zeros(len(self.trainings), dtype=np.int64)
         for epoch in range(self.schedule.max_epochs):
-            train_loss, weights = self._train_epoch(epoch, running)
+            train_loss, weights, diverged = self._train_epoch(epoch, running)
             losses = self._validate()  # (m, K)
-            score = self._score(losses)
+            losses[diverged] = np.nan
+            score = np.where(diverged, np.nan, self._score(losses))
             alive = running[self.members]
             members = self.members[alive]
             self.records.add(members, train_loss[alive], losses[alive], weights[alive], score[alive])
@@ -211,13 +214,15 @@ class _BatchedRun:
         seconds = (time.perf_counter() - start) / len(self.trainings)
         return [self._result(member, seconds) for member in range(len(self.trainings))]
 
-    def _train_epoch(self, epoch: int, running: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _train_epoch(self, epoch: int, running: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """One epoch: mean losses and weights (m, K), and which rows of the stack have diverged (m,)."""
         rows, real = self.orders.epoch(epoch, self.members)
         steps = self.steps[self.members]
         loss_sum, weight_sum = torch.zeros(2, len(self.members), self.n_tasks, dtype=torch.float64)
         counts = torch.zeros(len(self.members), self.n_tasks, dtype=torch.float64)
         measured = np.asarray([self.trainings[member].measures(epoch) for member in self.members])
         parameters, own = self.parameters.views(), self.own.views()
+        diverged = torch.zeros(len(self.members), dtype=torch.bool)
         for step in range(int(steps.max())):
             batch = self.data.gather(self.members, rows[:, step], real[:, step])
             if step == 0 and measured.any():
@@ -231,13 +236,27 @@ class _BatchedRun:
             self.optimiser.step(self.parameters.flatten(result.gradients), skipped)
             if self.own.sizes:
                 self.own_optimiser.step(self.own.flatten(result.balancer_gradients), skipped)
+            diverged |= self._replace_diverged()
             took = result.active & torch.from_numpy(steps > step)[:, None]
             loss_sum += torch.where(took, result.losses, 0.0)
             weight_sum += torch.where(took, result.weights, 0.0)
             counts += took
         self.done_steps[self.members] += np.where(running[self.members], steps, 0)
+        diverged |= ~loss_sum.isfinite().all(1)
         mean_loss, mean_weight = (loss_sum / counts).numpy(), (weight_sum / counts).numpy()
-        return mean_loss, mean_weight
+        mean_loss[diverged.numpy()] = mean_weight[diverged.numpy()] = np.nan
+        return mean_loss, mean_weight, diverged.numpy()
+
+    def _replace_diverged(self) -> Tensor:
+        """Which rows (m,) are not finite any more; they get their best parameters back.
+
+        What follows in their epoch does not count, but must be finite: one eigenvalue problem that cannot be solved
+        ends the computation for all members.
+        """
+        diverged: Tensor = ~torch.linalg.vector_norm(self.parameters.matrix, dim=1).isfinite()
+        if diverged.any():
+            self.parameters.matrix[diverged] = self.best[torch.from_numpy(self.members)[diverged]]
+        return diverged
 
     def _draws(self, epoch: int, step: int) -> Tensor | None:
         """Random numbers of this step, (m, ...), each member's from its own balancer's seed."""

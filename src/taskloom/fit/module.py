@@ -57,6 +57,7 @@ class MultiTaskModule(pl.LightningModule):
         self.tasks = tasks
         self.objective = objective
         self.optimiser = optimiser
+        self.diverged = False
         self.measures_next_step = False
         self.last_losses: Tensor | None = None
         self.last_active: Tensor | None = None
@@ -67,16 +68,26 @@ class MultiTaskModule(pl.LightningModule):
         self.last_validation_losses = torch.zeros(len(tasks))
         self._validation_outputs: list[tuple[dict[str, Tensor], Batch]] = []
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Losses of the present tasks -> the balancer's scalar, plus the model's penalties with weight 1."""
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor | None:
+        """Losses of the present tasks -> the balancer's scalar, plus the model's penalties with weight 1.
+
+        Once losses or gradients are not finite, nothing more is learned: the epoch gets the score NaN, which ends the
+        training at its best epoch so far.
+        """
+        if self.diverged:
+            return None
         losses, active = task_losses(self.tasks, self.model(batch.inputs), targets=batch.targets, mask=batch.mask)
         here = active.tolist()
         present = {
             task.name: loss for task, loss, is_here in zip(self.tasks, losses.unbind(), here, strict=True) if is_here
         }
+        skipped = self.balancer.n_skipped
+        scalar = balance(present, self.balancer, shared=self.model, on_nonfinite="skip")
+        self.diverged = self.balancer.n_skipped > skipped
+        if self.diverged:
+            return None
         if self.measures_next_step:
             self.last_gramian = self._gramian(present)
-        scalar = balance(present, self.balancer, shared=self.model)
         self.last_losses, self.last_active = losses.detach(), active
         return scalar + self.model.penalty()
 
@@ -97,9 +108,12 @@ class MultiTaskModule(pl.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Log the validation loss of every task and the score that early stopping watches."""
-        self.last_validation_losses = self._validation_losses()
-        here = ~self.last_validation_losses.isnan()
-        self.log("validation/score", self.objective.score(self.last_validation_losses, here), sync_dist=True)
+        losses = self._validation_losses()
+        score = self.objective.score(losses, ~losses.isnan())
+        if self.diverged:
+            losses, score = torch.full_like(losses, torch.nan), torch.full_like(score, torch.nan)
+        self.last_validation_losses = losses
+        self.log("validation/score", score, sync_dist=True)
 
     def _validation_losses(self) -> Tensor:
         """Validation losses (K,) of the outputs that were collected, which are dropped."""

@@ -54,7 +54,7 @@ class HistoryRecorder(pl.Callback):
         """Add the losses and weights of a step."""
         assert isinstance(pl_module, MultiTaskModule)
         active, losses = pl_module.last_active, pl_module.last_losses
-        if active is None or losses is None:
+        if active is None or losses is None or pl_module.diverged:
             return
         if bool(active.all()):
             self._loss += losses
@@ -72,6 +72,9 @@ class HistoryRecorder(pl.Callback):
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Close an epoch with its validation losses."""
         assert isinstance(pl_module, MultiTaskModule)
+        if pl_module.diverged:
+            self._loss.fill_(torch.nan)
+            self._weight.fill_(torch.nan)
         self._epochs.append(
             {
                 "train_loss": (self._loss / self._count).numpy(),
