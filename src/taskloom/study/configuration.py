@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from taskloom.data.multitask import MultiTaskData
 from taskloom.data.split import Splitter
+from taskloom.losses import Loss, default_loss
 from taskloom.study.candidate import Candidate
 from taskloom.study.catalogue import REFERENCE
 from taskloom.study.folder import RunFolder
@@ -37,7 +39,7 @@ def configuration(
     settings = {
         "title": study.title or str(data.origin.source or "comparison"),
         "tasks": [
-            _task_entry(task, slug)
+            _task_entry(task, slug, auxiliary=task.auxiliary if study.main is None else task.name != study.main)
             for task, slug in zip(data.tasks, slugs([one.name for one in data.tasks]), strict=True)
         ],
         "main": study.main,
@@ -66,7 +68,7 @@ def _python_command(study: Study) -> str:
     )
 
 
-def _task_entry(task: Task, slug: str) -> dict[str, Any]:
+def _task_entry(task: Task, slug: str, *, auxiliary: bool) -> dict[str, Any]:
     metrics = metrics_of(task)
     return {
         "name": task.name,
@@ -75,8 +77,15 @@ def _task_entry(task: Task, slug: str) -> dict[str, Any]:
         "labels": list(getattr(task.kind, "labels", ())),
         "metric": metrics[0].name,
         "metrics": [{"name": metric.name, "lower_is_better": metric.lower_is_better} for metric in metrics],
-        "auxiliary": task.auxiliary,
+        "auxiliary": auxiliary,
+        "loss": _loss_text(task.loss or default_loss(task.kind)),
+        "loss_weight": task.loss_weight,
     }
+
+
+def _loss_text(loss: Loss) -> str:
+    """A loss with its parameters; of a function or an object of another kind the name, the same in every process."""
+    return repr(loss) if dataclasses.is_dataclass(loss) else getattr(loss, "__qualname__", type(loss).__qualname__)
 
 
 def _data_entry(data: MultiTaskData) -> dict[str, Any]:

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors.numpy import load_file, save_file
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
 
 from taskloom.errors import StudyError
 
@@ -19,10 +20,18 @@ __all__ = ["read_arrays", "read_json", "write_arrays", "write_json", "write_text
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file atomically: a reader sees the old file or the new one, never a part."""
+    _write(path, text.encode("utf-8"))
+
+
+def _write(path: Path, content: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)
+    try:
+        part.write_bytes(content)
+        part.replace(path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -46,13 +55,7 @@ def read_json(path: Path) -> Any:
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Write arrays as safetensors, atomically."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    part.touch()
-    permissions = part.stat().st_mode  # those of the user's other files; the library's own file is for its owner only
-    save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, part)
-    part.chmod(permissions)
-    part.replace(path)
+    _write(path, save({name: np.ascontiguousarray(array) for name, array in arrays.items()}))
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
@@ -61,11 +64,11 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
     Raises:
         StudyError: the file is missing or damaged.
     """
-    if not path.exists():
-        raise StudyError(f"{path} does not exist; give the folder of a run that taskloom has written")
     try:
-        arrays: dict[str, np.ndarray] = load_file(path)
-    except Exception as error:  # the library raises an exception class of its own
+        arrays: dict[str, np.ndarray] = load(path.read_bytes())
+    except FileNotFoundError as error:
+        raise StudyError(f"{path} does not exist; give the folder of a run that taskloom has written") from error
+    except SafetensorError as error:
         raise StudyError(f"{path} is damaged ({error}); delete it and run again") from error
     return arrays
 

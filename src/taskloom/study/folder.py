@@ -69,8 +69,7 @@ class RunFolder:
     @staticmethod
     def fingerprinted(settings: dict[str, Any]) -> dict[str, Any]:
         """A configuration with the fingerprint of what determines its trials."""
-        fixed = {name: value for name, value in settings.items() if name not in _FREE}
-        text = json.dumps(fixed, sort_keys=True, ensure_ascii=False, default=str)
+        text = json.dumps(_fixed(settings), sort_keys=True, ensure_ascii=False, default=str)
         digest = hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
         return {"version": 1, "fingerprint": digest, "settings": settings}
 
@@ -97,6 +96,14 @@ class RunFolder:
             raise _friendly(path, error) from error
 
 
+def _fixed(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that determine a comparison's trials; data count by their content, not by where they lie."""
+    fixed = {name: value for name, value in settings.items() if name not in _FREE}
+    if isinstance(fixed.get("data"), Mapping):
+        fixed["data"] = {key: value for key, value in fixed["data"].items() if key != "source"}
+    return fixed
+
+
 def _check(path: Path, configuration: Mapping[str, Any]) -> None:
     """Refuse a folder whose run is another one."""
     file = path / "config.json"
@@ -106,12 +113,23 @@ def _check(path: Path, configuration: Mapping[str, Any]) -> None:
     if old.get("fingerprint") == configuration["fingerprint"]:
         return
     before, now = old.get("settings", {}), json.loads(json.dumps(configuration["settings"], default=str))
-    differing = sorted(name for name in now if name not in _FREE and before.get(name) != now[name])
-    shown = "; ".join(f"{name}: {_short(before.get(name))} there, {_short(now[name])} now" for name in differing[:3])
+    shown = "; ".join(f"{place}: {_short(a)} there, {_short(b)} now" for place, a, b in _differences(before, now)[:3])
     raise StudyError(
-        f"the folder {path} holds another comparison ({shown or 'written by another version'}); give another folder "
-        "with out=, or delete this one"
+        f"the folder {path} holds another comparison ({shown or 'written by another version'}); give another output "
+        "folder, or delete this one"
     )
+
+
+def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
+    """What differs between two configurations, named by its place: ``data n_rows``, ``seed``."""
+    found = []
+    for name in sorted(_fixed(now)):
+        a, b = before.get(name), now[name]
+        if isinstance(a, dict) and isinstance(b, dict):
+            found += [(f"{name} {key}", a.get(key), b[key]) for key in b if a.get(key) != b[key] and key != "source"]
+        elif a != b:
+            found.append((name, a, b))
+    return found
 
 
 def _short(value: Any) -> str:
@@ -131,7 +149,7 @@ def _locked(path: Path) -> Iterator[None]:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 raise StudyError(
-                    f"another process is running in the folder {path}; wait for it, or give another folder with out="
+                    f"another process is running in the folder {path}; wait for it, or give another output folder"
                 ) from error
         yield
     finally:
@@ -146,6 +164,6 @@ def _friendly(path: Path, error: OSError) -> StudyError:
             "command again: what is finished is kept"
         )
     return StudyError(
-        f"the folder {path} cannot be written ({error.strerror or error}: {where}); give a folder that can be written "
-        "with out="
+        f"the folder {path} cannot be written ({error.strerror or error}: {where}); give an output folder that can be "
+        "written"
     )
