@@ -15,11 +15,9 @@ from taskloom.study.candidate import Candidate
 from taskloom.study.problem import Problem, metrics_of
 from taskloom.study.results import SCHEMAS, Results
 from taskloom.study.tuner import Finished
-from taskloom.study.unit import read_piece
+from taskloom.study.unit import MOST_PAIRED_TASKS, read_pieces
 
-__all__ = ["Chosen", "choose_pieces", "collect"]
-
-_PAIRS_SHOWN = 12  # with more tasks the cosines of one seed and two candidates are kept: their number is quadratic
+__all__ = ["Chosen", "arrays_of", "choose_pieces", "collect"]
 
 
 @dataclass(frozen=True)
@@ -47,27 +45,30 @@ class Chosen:
         """Tasks that it answers."""
         return tuple(self.record["tasks"])
 
-    def arrays(self, units: Path) -> dict[str, np.ndarray]:
-        """State and history; empty for estimators, and for units that lie on another machine."""
-        stem = str(self.record["unit"])
-        if not (units / f"{stem}.safetensors").exists():
-            return {}
-        return read_piece(units, stem, f"{self.trial}/{self.seed}/{self.place}")
+    @property
+    def score(self) -> float:
+        """Validation score; infinite where it is not finite, so that a training that diverged comes last."""
+        score = self.record["score"]
+        return float(score) if score is not None and math.isfinite(score) else math.inf
+
+
+def arrays_of(chosen: Sequence[Chosen], units: Path) -> list[dict[str, np.ndarray]]:
+    """State and history of each predictor; empty for estimators, and for units that another machine carried out."""
+    files = {stem: read_pieces(units, stem) for stem in {str(one.record["unit"]) for one in chosen}}
+    return [files[str(one.record["unit"])].get(f"{one.trial}/{one.seed}/{one.place}", {}) for one in chosen]
 
 
 def choose_pieces(candidate: str, trials: Sequence[Finished], seeds: Sequence[int]) -> list[Chosen]:
     """For every seed and group of tasks the predictor with the best validation score; ties go to the lower trial."""
-    best: dict[tuple[int, tuple[str, ...]], tuple[float, Chosen]] = {}
+    best: dict[tuple[int, tuple[str, ...]], Chosen] = {}
     for trial in trials:
         for seed in seeds:
             for place, record in enumerate(trial.outcome[seed]):
-                score = record["score"]
-                score = math.inf if score is None or not math.isfinite(score) else float(score)
                 chosen = Chosen(candidate, seed, trial.number, place, trial.settings, record)
                 key = (seed, chosen.tasks)
-                if key not in best or score < best[key][0]:
-                    best[key] = (score, chosen)
-    return [chosen for _, chosen in best.values()]
+                if key not in best or chosen.score < best[key].score:
+                    best[key] = chosen
+    return list(best.values())
 
 
 def collect(
@@ -97,10 +98,9 @@ def collect(
     for candidate in candidates:
         chosen = choose_pieces(candidate.name, finished[candidate.name], list(problems))
         winners.extend(chosen)
-        for one in chosen:
+        for one, arrays in zip(chosen, arrays_of(chosen, units), strict=True):
             _add_scores(rows["scores"], one, problems[one.seed])
             rows["runs"].append(_run(one, len(problems[one.seed].tasks)))
-            arrays = one.arrays(units)
             if arrays:
                 _add_curves(rows, one, arrays)
                 _add_conflicts(rows["conflicts"], one, arrays, first=min(problems))
@@ -123,14 +123,13 @@ def _add_scores(rows: list[tuple[Any, ...]], one: Chosen, problem: Problem) -> N
 
 def _run(one: Chosen, n_tasks: int) -> tuple[Any, ...]:
     record = one.record
-    score = record["score"]
     return (
         one.candidate,
         one.seed,
         "" if len(one.tasks) == n_tasks and n_tasks > 1 else one.tasks[0],
         one.trial,
         json.dumps(dict(one.settings), ensure_ascii=False),
-        math.inf if score is None else float(score),
+        one.score,
         int(record["parameters"]),
         float(record["seconds"]),
         float(record["predict_microseconds"]),
@@ -156,8 +155,8 @@ def _add_conflicts(rows: list[tuple[Any, ...]], one: Chosen, arrays: Mapping[str
         return
     cosines, conflicts = arrays["cosines"], arrays["conflicts"]
     n_tasks = cosines.shape[1]
-    if n_tasks > _PAIRS_SHOWN and (one.seed != first or one.candidate != "hard_sharing"):
-        return
+    if n_tasks > MOST_PAIRED_TASKS and (one.seed != first or one.candidate != "hard_sharing"):
+        return  # the number of pairs is quadratic: one seed of the plain form stands for all
     upper = np.triu_indices(n_tasks, 1)
     for place in range(len(cosines)):
         epoch = int(arrays["measured"][place])

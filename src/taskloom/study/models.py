@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from taskloom.errors import ExportError, StudyError
 from taskloom.nn.model import MultiTaskModel
 from taskloom.study.candidate import Candidate, Learned
 from taskloom.study.catalogue import catalogue
-from taskloom.study.collect import Chosen
+from taskloom.study.collect import Chosen, arrays_of
 from taskloom.study.files import read_arrays, read_json, write_arrays, write_json
 from taskloom.study.folder import RunFolder
 from taskloom.study.plans._networks import Shape
@@ -26,6 +26,16 @@ from taskloom.study.space import Settings
 from taskloom.task import Task
 
 __all__ = ["StoredModel", "load_model", "store_learned", "store_winners"]
+
+
+@runtime_checkable
+class NetworkPlan(Protocol):
+    """A plan whose networks can be built again, which loading needs."""
+
+    def build(self, shape: Shape) -> MultiTaskModel:
+        """The network of a shape."""
+        ...
+
 
 _WEIGHTS, _DESCRIPTION = "model.safetensors", "model.json"
 
@@ -38,6 +48,17 @@ class StoredModel:
         candidate: name of the candidate.
         preparation: how inputs are prepared and predictions are put back into the user's units.
         networks: the networks, each with the tasks that it answers.
+
+    Example:
+        >>> import taskloom as tl
+        >>> x = np.random.default_rng(0).normal(size=(60, 2))
+        >>> noise = np.random.default_rng(1).normal(size=(2, 60))
+        >>> data = tl.MultiTaskData.from_arrays(
+        ...     x, {"a": x[:, 0] + noise[0], "b": x[:, 1] + noise[1]}, {"a": tl.Regression(), "b": tl.Regression()})
+        >>> results = tl.compare(data, candidates=["linear"], seeds=1, budget=1, out="run", progress=False)
+        >>> stored = load_model("run", candidate="single_task")
+        >>> len(stored.networks), stored.predict(data)["a"].shape
+        (2, (60,))
     """
 
     candidate: str
@@ -99,19 +120,18 @@ def store_winners(
     for candidate in candidates:
         own = [one for one in winners if one.candidate == candidate.name]
         seeds = sorted({one.seed for one in own}, key=lambda seed: (_seed_score(own, seed), seed))
+        best = [one for one in own if one.seed == seeds[0]]
         pieces = []
-        for one in (one for one in own if one.seed == seeds[0]):
-            arrays = one.arrays(folder.units)
+        for one, arrays in zip(best, arrays_of(best, folder.units), strict=True):
             state = {name.removeprefix("state/"): array for name, array in arrays.items() if name.startswith("state/")}
             if state:
                 pieces.append((one.tasks, one.settings, state))
-        if pieces:
+        if pieces and len(pieces) == len(best):  # not where another machine holds some of them
             _write(folder.checkpoints / candidate.name, candidate.name, problems[seeds[0]], pieces)
 
 
 def _seed_score(own: Sequence[Chosen], seed: int) -> float:
-    scores = [one.record["score"] for one in own if one.seed == seed]
-    return float(np.mean([np.inf if score is None else score for score in scores]))
+    return float(np.mean([one.score for one in own if one.seed == seed]))
 
 
 def _write(
@@ -145,6 +165,15 @@ def load_model(folder: str | Path, *, candidate: str | Candidate | None = None) 
 
     Raises:
         StudyError: no such folder or candidate, or a damaged file.
+
+    Example:
+        >>> import taskloom as tl
+        >>> x = np.random.default_rng(0).normal(size=(60, 2))
+        >>> y = x.sum(axis=1) + np.random.default_rng(1).normal(size=60)
+        >>> data = tl.MultiTaskData.from_arrays(x, {"a": y}, {"a": tl.Regression()})
+        >>> results = tl.compare(data, candidates=["linear"], seeds=1, budget=1, out="run", progress=False)
+        >>> load_model("run").candidate
+        'single_task'
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -162,13 +191,18 @@ def load_model(folder: str | Path, *, candidate: str | Candidate | None = None) 
             "give the Candidate object with candidate="
         )
     plan = known[description["candidate"]].plan
+    if not isinstance(plan, NetworkPlan):
+        raise StudyError(
+            f"the plan of the candidate {description['candidate']!r} has no method build(shape), with which its stored "
+            "network could be built again; add one"
+        )
     preparation = Preparation.from_dict(description["preparation"])
     tasks = {task.name: task for task in preparation.schema.tasks}
     arrays = read_arrays(folder / _WEIGHTS)
     networks = []
     for place, network in enumerate(description["networks"]):
         own = tuple(tasks[one] for one in network["tasks"])
-        model: MultiTaskModel = plan.build(Shape(own, description["n_inputs"], network["settings"]))  # type: ignore[attr-defined]
+        model = plan.build(Shape(own, description["n_inputs"], network["settings"]))
         state = {
             key.removeprefix(f"{place}/"): torch.from_numpy(array)
             for key, array in arrays.items()

@@ -85,6 +85,11 @@ class Problem:
         """Number of prepared input columns."""
         return int(self.tensors.inputs.shape[1])
 
+    @property
+    def scored(self) -> tuple[str, ...]:
+        """Tasks that count for the score: the main ones, else all that are not auxiliary."""
+        return self.main or tuple(task.name for task in self.tasks if not task.auxiliary)
+
     @cached_property
     def objective(self) -> Objective:
         """Validation score over all tasks that count."""

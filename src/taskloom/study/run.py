@@ -23,8 +23,9 @@ from taskloom.study.folder import RunFolder
 from taskloom.study.models import store_winners
 from taskloom.study.problem import Problem
 from taskloom.study.results import Results
+from taskloom.study.space import Parameter
 from taskloom.study.tuner import Trial, Tuner
-from taskloom.study.unit import Unit, UnitOutcome, run_unit, units_of
+from taskloom.study.unit import Unit, UnitOutcome, run_unit, stored_outcomes, units_of
 from taskloom.study.workers import carry_out, n_processes
 
 __all__ = ["Progress", "Study"]
@@ -99,6 +100,8 @@ class Study:
         names = [task.name for task in self.data.tasks]
         if self.main is not None and self.main not in names:
             raise TaskError(f"main: unknown task {self.main!r}.{nearest(self.main, names)}")
+        if self.main is None and all(task.auxiliary for task in self.data.tasks):
+            raise TaskError("every task is auxiliary; at least one must count: name it with main")
 
     def run(self, progress: Progress | None = None) -> Results:
         """Run the comparison, or what is left of it.
@@ -128,9 +131,12 @@ class Study:
                 name=described["fingerprint"],
                 seed=self.seed,
                 owner=folder.owner,
+                shared=self.storage is not None,
             )
             trials = self._tune(chosen, tuner, folder, problems, progress)
-            finished = {one.name: tuner.finished(one.name)[:trials] for one in chosen}
+            finished = {
+                one.name: [trial for trial in tuner.finished(one.name) if trial.number < trials] for one in chosen
+            }
             settings = {**described["settings"], "trials": trials}
             results, winners = collect(
                 chosen, finished, problems, folder.units, settings=settings, environment=environment()
@@ -152,25 +158,21 @@ class Study:
     ) -> int:
         """Run rounds of trials until the budget is used; returns the number of trials of every candidate."""
         spaces = {one.name: one.plan.space(self.data) for one in candidates}
-        done = 0
+        n_trials = 0
         for n_trials in self._rounds(tuner, candidates):
             work: list[Unit] = []
-            left = 0
             for candidate in candidates:
-                space = spaces[candidate.name]
-                tuner.plan(candidate.name, space, n_trials=n_trials)
-                taken = tuner.take(candidate.name, space)
-                left += len(taken)
-                work.extend(_units_left(candidate, tuner, taken, space, range(done, n_trials), folder))
-            already = len(candidates) * n_trials - left
-            counter = _Counter(progress, already, len(candidates) * n_trials)
+                tuner.plan(candidate.name, spaces[candidate.name], n_trials=n_trials)
+                left = _tell_stored(candidate, tuner, tuner.take(candidate.name), folder)
+                work.extend(units_of(candidate, left, spaces[candidate.name]))
+            total = len(candidates) * n_trials
+            counter = _Counter(progress, total - sum(len(unit.trials) for unit in work), total)
             for unit, outcome in carry_out(self, work, problems, folder.units, counter.begins):
-                self._tell(tuner, unit, outcome)
+                _tell(tuner, unit.candidate, unit.trials, outcome)
                 counter.ends(unit)
             for candidate in candidates:
-                self._finish_others(candidate, tuner, spaces, folder, problems, n_trials)
-            done = n_trials
-        return done
+                self._finish_others(candidate, tuner, spaces[candidate.name], folder, problems, n_trials)
+        return n_trials
 
     def _rounds(self, tuner: Tuner, candidates: Sequence[Candidate]) -> Iterator[int]:
         """Numbers of trials that every candidate must have had, one after another."""
@@ -181,50 +183,31 @@ class Study:
             yield from range(_TRIALS_OF_A_ROUND, wanted, _TRIALS_OF_A_ROUND)
             yield wanted
             return
-        # time used before a kill counts: finished trials know how long they took
-        n_trials, began = 0, time.monotonic()
-        used_before = sum(trial.seconds for one in candidates for trial in tuner.finished(one.name))
-        used_before /= n_processes(self.workers)
-        complete = min(len(tuner.finished(one.name)) for one in candidates)
-        while (
-            n_trials == 0
-            or used_before + time.monotonic() - began < (self.budget.seconds or 0.0)
-            or (n_trials < complete)
-        ):
+        # time used before a kill counts: finished trials know how long they took; a round that was begun is finished
+        finished = [trial for one in candidates for trial in tuner.finished(one.name)]
+        begun = max((trial.number + 1 for trial in finished), default=1)
+        end = time.monotonic() + (self.budget.seconds or 0.0)
+        end -= sum(trial.seconds for trial in finished) / n_processes(self.workers)
+        n_trials = 0
+        while n_trials < begun or time.monotonic() < end:
             n_trials += _TRIALS_OF_A_TIMED_ROUND
             yield n_trials
-
-    def _tell(self, tuner: Tuner, unit: Unit, outcome: UnitOutcome) -> None:
-        for trial in unit.trials:
-            if trial.identifier < 0:  # told before
-                continue
-            tuner.finish(
-                unit.candidate.name,
-                trial,
-                value=outcome.values[trial.number],
-                outcome=outcome.outcomes[trial.number],
-                seconds=outcome.seconds,
-            )
 
     def _finish_others(
         self,
         candidate: Candidate,
         tuner: Tuner,
-        spaces: Mapping[str, Any],
+        space: Sequence[Parameter],
         folder: RunFolder,
         problems: Mapping[int, Problem],
         n_trials: int,
     ) -> None:
         """Wait for trials that other machines have taken, and take over those they gave up."""
         while not tuner.wait_for_others(candidate.name, n_trials):
-            left = tuner.take(candidate.name, spaces[candidate.name])
-            if not left:
-                raise StudyError(
-                    f"trials of {candidate.name!r} are missing in the storage although nobody works on them; "
-                    "run the same command again"
-                )
-            for unit in units_of(candidate, left, spaces[candidate.name]):
-                self._tell(tuner, unit, run_unit(unit, problems, folder.units, batched=self.batched))
+            tuner.plan(candidate.name, space, n_trials=n_trials)
+            for unit in units_of(candidate, tuner.take(candidate.name), space):
+                outcome = run_unit(unit, problems, folder.units, batched=self.batched)
+                _tell(tuner, candidate, unit.trials, outcome)
 
     # -- description ------------------------------------------------------------------------------------------
 
@@ -235,27 +218,34 @@ class Study:
         }
 
 
-def _units_left(
-    candidate: Candidate, tuner: Tuner, taken: Sequence[Trial], space: Sequence[Any], numbers: range, folder: RunFolder
-) -> list[Unit]:
-    """Units of a round that hold a trial just taken.
+def _tell(tuner: Tuner, candidate: Candidate, trials: Sequence[Trial], outcome: UnitOutcome) -> None:
+    for trial in trials:
+        tuner.finish(
+            candidate.name,
+            trial,
+            value=outcome.values[trial.number],
+            outcome=outcome.outcomes[trial.number],
+            seconds=outcome.seconds,
+        )
 
-    Units are dealt from all trials of the round, also the finished ones: a run that was killed goes on with the units
-    that it began with. A unit that is stored but was not told to the tuner to the end is told again.
+
+def _tell_stored(candidate: Candidate, tuner: Tuner, taken: Sequence[Trial], folder: RunFolder) -> list[Trial]:
+    """Tell the tuner what a killed run had finished but not told; returns the trials that are left.
+
+    Units that were finished are told to the end in this way, and the others lack none of their trials: dealt again,
+    these trials make the units that they were in before.
     """
-    wanted = {trial.number for trial in taken}
-    over = [
-        Trial(one.number, one.settings, -1)
-        for one in tuner.finished(candidate.name)
-        if one.number in numbers and one.number not in wanted
-    ]
-    units = []
-    for unit in units_of(candidate, [*taken, *over], space):
-        mine = tuple(trial for trial in unit.trials if trial.number in wanted)
-        if mine:
-            stored = (folder.units / f"{unit.stem}.json").exists()
-            units.append(unit if stored else Unit(candidate, mine))
-    return units
+    left = {trial.number: trial for trial in taken}
+    for outcome in stored_outcomes(candidate.name, folder.units):
+        told = [left[number] for number, settings in outcome.settings.items() if _is_trial(left.get(number), settings)]
+        _tell(tuner, candidate, told, outcome)
+        for trial in told:
+            del left[trial.number]
+    return list(left.values())
+
+
+def _is_trial(trial: Trial | None, settings: Mapping[str, Any]) -> bool:
+    return trial is not None and dict(trial.settings) == dict(settings)
 
 
 class _Counter:

@@ -6,9 +6,10 @@ then told to the tuner. A unit always has the same members, so that repeating it
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,9 +23,10 @@ from taskloom.study.problem import Problem
 from taskloom.study.space import Parameter
 from taskloom.study.tuner import Trial
 
-__all__ = ["Unit", "UnitOutcome", "read_piece", "run_unit", "units_of"]
+__all__ = ["MOST_PAIRED_TASKS", "Unit", "UnitOutcome", "read_pieces", "run_unit", "stored_outcomes", "units_of"]
 
-_PAIRS_SHOWN = 12  # up to this many tasks the cosines of every measured step are kept, beyond it their mean
+MOST_PAIRED_TASKS = 12
+"""Up to this many tasks the cosines of every measured step are kept, beyond it their mean: pairs are quadratic."""
 
 
 @dataclass(frozen=True)
@@ -50,11 +52,13 @@ class UnitOutcome:
     """What a unit found, as plain data.
 
     Args:
+        settings: trial number -> hyperparameters.
         values: trial number -> mean validation score over the seeds.
         outcomes: trial number -> seed -> records of its predictors.
         seconds: wall time per trial.
     """
 
+    settings: dict[int, dict[str, float | int | str]]
     values: dict[int, float]
     outcomes: dict[int, dict[int, list[dict[str, Any]]]]
     seconds: float
@@ -82,7 +86,7 @@ def run_unit(
     batched: bool = True,
     finished: Callable[[int], None] | None = None,
 ) -> UnitOutcome:
-    """Carry out a unit, or read its outcome if it was carried out before.
+    """Carry out a unit.
 
     Args:
         unit: the piece of work.
@@ -94,9 +98,6 @@ def run_unit(
     Returns:
         the outcome, which is now also in the folder.
     """
-    record = folder / f"{unit.stem}.json"
-    if record.exists():
-        return _read(record)
     start = time.perf_counter()
     learned = _learn(unit, problems, batched, finished)
     kept = _best(learned)
@@ -114,15 +115,25 @@ def run_unit(
         trial.number: float(np.mean([_score(outcomes[trial.number][seed], problems[seed]) for seed in problems]))
         for trial in unit.trials
     }
-    outcome = UnitOutcome(values, outcomes, (time.perf_counter() - start) / len(unit.trials))
-    write_arrays(folder / f"{unit.stem}.safetensors", arrays or {"empty": np.zeros(1)})
-    write_json(record, {"values": outcome.values, "outcomes": outcome.outcomes, "seconds": outcome.seconds})
+    settings = {trial.number: dict(trial.settings) for trial in unit.trials}
+    outcome = UnitOutcome(settings, values, outcomes, (time.perf_counter() - start) / len(unit.trials))
+    if arrays:
+        write_arrays(folder / f"{unit.stem}.safetensors", arrays)
+    # the record comes last: a unit without it was not finished
+    write_json(folder / f"{unit.stem}.json", dataclasses.asdict(outcome))
     return outcome
+
+
+def stored_outcomes(candidate: str, folder: Path) -> Iterator[UnitOutcome]:
+    """Outcomes of a candidate's units that lie in a folder, in no particular order."""
+    for record in folder.glob(f"{candidate}-*.json"):
+        yield _read(record)
 
 
 def _read(record: Path) -> UnitOutcome:
     found = read_json(record)
     return UnitOutcome(
+        {int(trial): settings for trial, settings in found["settings"].items()},
         {int(trial): _number(value) for trial, value in found["values"].items()},
         {
             int(trial): {int(seed): pieces for seed, pieces in seeds.items()}
@@ -205,16 +216,9 @@ def _evaluate(predictor: Learned, problem: Problem) -> dict[str, Any]:
 
 def _score(pieces: Sequence[Mapping[str, Any]], problem: Problem) -> float:
     """Validation score of one seed: the mean over the tasks that count."""
-    main = problem.main or tuple(task.name for task in problem.tasks if not task.auxiliary)
-    scores = [
-        (
-            piece["score"],
-            sum(name in main for name in piece["tasks"]) if len(piece["tasks"]) > 1 else int(piece["tasks"][0] in main),
-        )
-        for piece in pieces
-    ]
-    weight = sum(count for _, count in scores)
-    return float(sum(score * count for score, count in scores if count) / max(weight, 1))
+    counts = [sum(name in problem.scored for name in piece["tasks"]) for piece in pieces]
+    total = sum(piece["score"] * count for piece, count in zip(pieces, counts, strict=True) if count)
+    return float(total / max(sum(counts), 1))
 
 
 def _arrays(prefix: str, predictor: Learned) -> dict[str, np.ndarray]:
@@ -231,7 +235,7 @@ def _arrays(prefix: str, predictor: Learned) -> dict[str, np.ndarray]:
         with np.errstate(invalid="ignore"):
             conflicts = np.where(np.isnan(cosines), np.nan, cosines < 0)
         arrays[f"{prefix}/measured"] = np.asarray(history.measured)
-        if n_tasks > _PAIRS_SHOWN:
+        if n_tasks > MOST_PAIRED_TASKS:
             cosines, conflicts = _mean(cosines)[None], _mean(conflicts)[None]
         arrays[f"{prefix}/cosines"] = cosines.astype(np.float32)
         arrays[f"{prefix}/conflicts"] = conflicts.astype(np.float32)
@@ -246,7 +250,15 @@ def _mean(stacked: np.ndarray) -> np.ndarray:
     return mean
 
 
-def read_piece(folder: Path, stem: str, prefix: str) -> dict[str, np.ndarray]:
-    """Arrays of one kept network: its state under ``state/...``, its history beside."""
-    every = read_arrays(folder / f"{stem}.safetensors")
-    return {name.removeprefix(f"{prefix}/"): array for name, array in every.items() if name.startswith(f"{prefix}/")}
+def read_pieces(folder: Path, stem: str) -> dict[str, dict[str, np.ndarray]]:
+    """Arrays of a unit's kept networks, by ``trial/seed/place``: the state under ``state/...``, the history beside.
+
+    Empty for estimators, and for a unit that another machine carried out.
+    """
+    file = folder / f"{stem}.safetensors"
+    pieces: dict[str, dict[str, np.ndarray]] = {}
+    if file.exists():
+        for name, array in read_arrays(file).items():
+            trial, seed, place, own = name.split("/", 3)
+            pieces.setdefault(f"{trial}/{seed}/{place}", {})[own] = array
+    return pieces

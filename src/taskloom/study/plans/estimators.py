@@ -173,7 +173,7 @@ class Estimators:
         losses = [
             problem.relative_loss(task.name, outputs["validation"][task.name], "validation")
             for task in problem.tasks
-            if task.name in _scored(problem)
+            if task.name in problem.scored
         ]
         return [
             Learned(
@@ -195,10 +195,6 @@ def reason_against_pooling(data: MultiTaskData) -> str | None:
     if not data.common_target or len({task.kind for task in data.tasks}) > 1:
         return "the tasks are of different kinds, so one output cannot serve them all"
     return None
-
-
-def _scored(problem: Problem) -> tuple[str, ...]:
-    return problem.main or tuple(task.name for task in problem.tasks if not task.auxiliary)
 
 
 def _inputs(problem: Problem, rows: np.ndarray) -> np.ndarray:
