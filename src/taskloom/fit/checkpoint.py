@@ -29,6 +29,16 @@ def save(result: FitResult, folder: str | Path) -> None:
 
     Raises:
         ExportError: the folder cannot be written.
+
+    Example:
+        >>> import taskloom as tl, tempfile
+        >>> x = np.random.default_rng(0).normal(size=(60, 2))
+        >>> data = tl.MultiTaskData.from_arrays(x, {"a": x[:, 0] + x[:, 1]}, [tl.Task(name="a", kind=tl.Regression())])
+        >>> result = tl.fit(tl.MLP(2, hidden=(4,)), data, schedule=tl.Schedule(max_epochs=1))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save(result, folder)
+        ...     sorted(path.name for path in Path(folder).iterdir())
+        ['balancer.safetensors', 'fit.json', 'model.safetensors']
     """
     folder = Path(folder)
     history = result.history
@@ -73,7 +83,7 @@ def load(folder: str | Path, model: MultiTaskModel) -> FitResult:
         >>> import taskloom as tl, tempfile
         >>> tasks = [tl.Task(name="a", kind=tl.Regression())]
         >>> x = np.random.default_rng(0).normal(size=(60, 2))
-        >>> data = tl.MultiTaskData.from_arrays(x, {"a": x[:, 0]}, tasks=tasks)
+        >>> data = tl.MultiTaskData.from_arrays(x, {"a": x[:, 0] + x[:, 1]}, tasks=tasks)
         >>> model = tl.HardSharing(tl.nn.MLP(2, hidden=(4,)), tasks)
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     result = tl.fit(model, data, schedule=tl.Schedule(max_epochs=1), out=folder)

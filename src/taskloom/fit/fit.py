@@ -84,7 +84,7 @@ def fit(
         >>> import taskloom as tl
         >>> x = np.random.default_rng(0).normal(size=(80, 3))
         >>> data = tl.MultiTaskData.from_arrays(
-        ...     x, {"a": x[:, 0], "b": x[:, 1]},
+        ...     x, {"a": x[:, 0] + x[:, 1], "b": x[:, 1] - x[:, 2]},
         ...     tasks=[tl.Task(name="a", kind=tl.Regression()), tl.Task(name="b", kind=tl.Regression())])
         >>> encoder = nn.Sequential(nn.Linear(3, 8), nn.ReLU())
         >>> result = tl.fit(encoder, data, balancer=tl.pcgrad(), schedule=Schedule(max_epochs=2))
@@ -208,6 +208,7 @@ class _LoaderBatches:
 
     def __init__(self, loader: Iterable[Any], tasks: Sequence[Task]) -> None:
         self._loader = loader
+        self.sampler = self  # where Lightning looks for set_epoch
         self._tasks = {task.name: task for task in tasks}
 
     def __len__(self) -> int:

@@ -70,7 +70,7 @@ def compare(
         >>> import taskloom as tl, numpy as np
         >>> x = np.random.default_rng(0).normal(size=(100, 3))
         >>> data = tl.MultiTaskData.from_arrays(
-        ...     x, {"a": x[:, 0], "b": x[:, 0] - x[:, 1]},
+        ...     x, {"a": x[:, 0] + x[:, 2], "b": x[:, 0] - x[:, 1]},
         ...     tasks=[tl.Task(name="a", kind=tl.Regression()), tl.Task(name="b", kind=tl.Regression())])
         >>> results = tl.compare(data, candidates=["linear"], seeds=2, budget="1 trial", progress=False)
         >>> results.gains("linear").tasks[0].task

@@ -111,7 +111,7 @@ class Results:
         >>> random = np.random.default_rng(0)
         >>> x = random.normal(size=(120, 3))
         >>> data = tl.MultiTaskData.from_arrays(
-        ...     x, {"a": x[:, 0], "b": x[:, 0] + x[:, 1]},
+        ...     x, {"a": x[:, 0] - x[:, 2], "b": x[:, 0] + x[:, 1]},
         ...     tasks=[tl.Task(name="a", kind=tl.Regression()), tl.Task(name="b", kind=tl.Regression())])
         >>> results = tl.compare(data, candidates=["hard_sharing"], seeds=2, budget=1, progress=False)
         >>> sorted(results.scores["candidate"].unique())

@@ -19,6 +19,7 @@ from taskloom.study.catalogue import choose
 from taskloom.study.collect import collect
 from taskloom.study.configuration import configuration
 from taskloom.study.environment import environment
+from taskloom.study.files import write_json
 from taskloom.study.folder import RunFolder
 from taskloom.study.models import store_winners
 from taskloom.study.problem import Problem
@@ -142,6 +143,7 @@ class Study:
                 chosen, finished, problems, folder.units, settings=settings, environment=environment()
             )
             results.save(folder.results)
+            write_json(folder.path / "environment.json", results.environment)
             results.curves.write_csv(folder.path / "metrics.csv")
             store_winners(winners, chosen, problems, folder)
             return results
