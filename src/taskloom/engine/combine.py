@@ -29,7 +29,7 @@ from taskloom.engine.autograd import AutogradEngine, gradients_of
 from taskloom.engine.base import GradientEngine, Layout, ranks
 from taskloom.errors import BalanceError, EngineError
 
-__all__ = ["balance"]
+__all__ = ["balance", "weighted_sum"]
 
 Form = Literal["auto", "weights", "gates", "carrier"]
 
@@ -139,6 +139,37 @@ def balance(
     if chosen == "gates":
         return _gated(batch, combination, factors) + own
     return _carried(batch, combination, factors, rows, parameters) + own
+
+
+def weighted_sum(losses: Tensor, balancer: Balancer) -> Tensor:
+    """What :func:`balance` returns for a chain that looks at losses alone, from stacked losses of all its tasks.
+
+    For trainers, which have the losses stacked and checked: with a small network, taking them apart and looking at
+    them again costs as much as a layer. One process, weighted heads.
+
+    Args:
+        losses: shape (K,), finite, of all tasks the balancer is bound to.
+        balancer: a chain that needs no gradients.
+
+    Returns:
+        scalar ``sum_k w_k l_k`` plus the balancer's penalty.
+
+    Raises:
+        BalanceError: losses outside what the method is defined for.
+
+    Example:
+        >>> import taskloom as tl
+        >>> balancer = tl.fixed([1.0, 2.0])
+        >>> balancer.bind(["a", "b"])
+        >>> weighted_sum(torch.tensor([3.0, 4.0]), balancer)
+        tensor(11.)
+    """
+    for link in balancer:
+        link.check(balancer.tasks, losses.detach())
+    draws = balancer.draw(len(balancer.tasks))
+    combination = balancer.combine(losses, draws=draws, step=balancer.n_steps)
+    balancer.n_steps += 1
+    return (combination.weights * losses).sum() + combination.penalty
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import compress
 from typing import Any
 
 import lightning.pytorch as pl
@@ -10,7 +11,8 @@ from torch import Tensor
 
 from taskloom.balance.base import Balancer
 from taskloom.data.batch import Batch
-from taskloom.engine.combine import balance
+from taskloom.engine.base import ranks
+from taskloom.engine.combine import balance, weighted_sum
 from taskloom.engine.measure import measure
 from taskloom.fit.training import Objective, OptimiserSettings
 from taskloom.losses import task_losses
@@ -58,15 +60,27 @@ class MultiTaskModule(pl.LightningModule):
         self.objective = objective
         self.optimiser = optimiser
         self.diverged = False
+        self._weighs_losses = not balancer.needs_gramian and balancer.head_gradient == "weighted"
+        self._has_penalties = bool(model.penalties())
         self.measures_next_step = False
-        self.last_losses: Tensor | None = None
-        self.last_active: Tensor | None = None
-        self.last_weights: Tensor | None = None
+        self.last_step: tuple[Tensor, Tensor, Tensor] | None = None  # losses, weights, which are present; (K,) each
         self.last_gramian: Tensor | None = None
-        # the weights that the chain decided on, for the history; scales alone leave one row per task
-        balancer.register_forward_hook(lambda chain, given, flow: self._keep_weights(flow.mix))
+        # what the chain decided, for the history; scales alone leave one row per task
+        self._mix = torch.zeros(1, len(tasks))
+        balancer.register_forward_hook(lambda chain, given, flow: self.__dict__.update(_mix=flow.mix))
         self.last_validation_losses = torch.zeros(len(tasks))
         self._validation_outputs: list[tuple[dict[str, Tensor], Batch]] = []
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        # Lightning notes the running hook here some fifty times a step; nn.Module looks long at every value
+        if name == "_current_fx_name":
+            self.__dict__[name] = value
+        else:
+            super().__setattr__(name, value)
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """Leave batches on the CPU as they are; looking through them for tensors takes as long as a small layer."""
+        return batch if device.type == "cpu" else super().transfer_batch_to_device(batch, device, dataloader_idx)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor | None:
         """Losses of the present tasks -> the balancer's scalar, plus the model's penalties with weight 1.
@@ -78,21 +92,30 @@ class MultiTaskModule(pl.LightningModule):
             return None
         losses, active = task_losses(self.tasks, self.model(batch.inputs), targets=batch.targets, mask=batch.mask)
         here = active.tolist()
-        present = {
-            task.name: loss for task, loss, is_here in zip(self.tasks, losses.unbind(), here, strict=True) if is_here
-        }
-        skipped = self.balancer.n_skipped
-        scalar = balance(present, self.balancer, shared=self.model, on_nonfinite="skip")
-        self.diverged = self.balancer.n_skipped > skipped
-        if self.diverged:
+        present = dict(compress(zip(self.model.tasks, losses.unbind(), strict=True), here))
+        scalar = self._scalar(losses, present)
+        if scalar is None:
+            self.diverged = True
             return None
         if self.measures_next_step:
             self.last_gramian = self._gramian(present)
-        self.last_losses, self.last_active = losses.detach(), active
-        return scalar + self.model.penalty()
+        self.__dict__["last_step"] = (losses.detach(), self._weights_of_all(active), active)
+        return scalar + self.model.penalty() if self._has_penalties else scalar
 
-    def _keep_weights(self, mix: Tensor) -> None:
-        self.last_weights = mix.detach().sum(0)
+    def _scalar(self, losses: Tensor, present: dict[str, Tensor]) -> Tensor | None:
+        """What the balancer makes of the losses; None where losses or gradients are not finite."""
+        if self._weighs_losses and len(present) == len(self.tasks) and ranks() == 1:
+            return weighted_sum(losses, self.balancer) if bool(losses.detach().isfinite().all()) else None
+        skipped = self.balancer.n_skipped
+        scalar = balance(present, self.balancer, shared=self.model, on_nonfinite="skip")
+        return scalar if self.balancer.n_skipped == skipped else None
+
+    def _weights_of_all(self, active: Tensor) -> Tensor:
+        """The weights that the chain decided on in this step, (K,); 0 for absent tasks."""
+        weights = self._mix.detach().sum(0)
+        if len(weights) == len(active):
+            return weights
+        return weights.new_zeros(len(active)).masked_scatter(active, weights)
 
     def _gramian(self, losses: dict[str, Tensor]) -> Tensor:
         """Gramian of the present tasks in the order of all tasks; zero for the absent ones."""

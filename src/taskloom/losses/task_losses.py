@@ -79,8 +79,8 @@ def task_losses(
         active.append(active[0].new_zeros((*active[0].shape[:-1], len(absent))))
 
     dtype = max((part.dtype for part in losses), key=lambda kind: kind.itemsize)
-    values = torch.cat([part.to(dtype) for part in losses], dim=-1)  # (..., K), in the order of the groups
-    present = torch.cat(active, dim=-1)
+    values = _join([part.to(dtype) for part in losses])  # (..., K), in the order of the groups
+    present = _join(active)
     if order != list(range(len(tasks))):
         place = torch.empty(len(order), dtype=torch.long)
         place[order] = torch.arange(len(order))
@@ -118,3 +118,8 @@ def _groups(
 def _stack(parts: Sequence[Tensor], *, axis: int) -> Tensor:
     """Stack on a new axis counted from the end; a single part is only viewed."""
     return parts[0].unsqueeze(axis) if len(parts) == 1 else torch.stack(tuple(parts), dim=axis)
+
+
+def _join(parts: Sequence[Tensor]) -> Tensor:
+    """Concatenate along the last axis; a single part is returned as it is."""
+    return parts[0] if len(parts) == 1 else torch.cat(tuple(parts), dim=-1)

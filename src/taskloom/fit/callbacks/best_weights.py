@@ -1,4 +1,4 @@
-"""Keep the weights of the epoch with the best validation score in memory."""
+"""Keep the weights of the epoch with the best validation score in memory, and stop when it stays the best."""
 
 from __future__ import annotations
 
@@ -12,7 +12,12 @@ __all__ = ["BestWeights"]
 
 
 class BestWeights(pl.Callback):
-    """Remembers the state of the network at its best validation score.
+    """Remembers the state of the network at its best validation score, and stops training when it gets no better.
+
+    One callback for both: Lightning asks every callback at a dozen places of every step.
+
+    Args:
+        patience: epochs without a better score after which training stops. A score that is not finite stops it at once.
 
     Attributes:
         best_epoch: the epoch of that score, from 0; -1 before the first finite one.
@@ -20,11 +25,12 @@ class BestWeights(pl.Callback):
         best_state: copies of the network's parameters and buffers.
 
     Example:
-        >>> BestWeights().best_epoch
+        >>> BestWeights(patience=3).best_epoch
         -1
     """
 
-    def __init__(self) -> None:
+    def __init__(self, patience: int) -> None:
+        self.patience = patience
         self.best_epoch = -1
         self.best_score = math.inf
         self.best_state: dict[str, Tensor] = {}
@@ -36,6 +42,9 @@ class BestWeights(pl.Callback):
             self.best_score, self.best_epoch = score, trainer.current_epoch
             state = pl_module.get_submodule("model").state_dict()
             self.best_state = {name: value.detach().cpu().clone() for name, value in state.items()}
+        # -1 before the first finite score: then the first score that is not finite has stopped the training
+        if not math.isfinite(score) or trainer.current_epoch - self.best_epoch >= self.patience:
+            trainer.should_stop = True
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint must hold to go on."""

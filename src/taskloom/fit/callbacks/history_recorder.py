@@ -8,11 +8,14 @@ from typing import Any
 import lightning.pytorch as pl
 import numpy as np
 import torch
+from torch import Tensor
 
 from taskloom.fit.module import MultiTaskModule
 from taskloom.fit.result import History
 
 __all__ = ["HistoryRecorder"]
+
+_STEPS_KEPT = 256
 
 
 class HistoryRecorder(pl.Callback):
@@ -36,6 +39,16 @@ class HistoryRecorder(pl.Callback):
 
     def _reset(self) -> None:
         self._loss, self._weight, self._count = torch.zeros(3, len(self._tasks), dtype=torch.float64)
+        self._steps: list[tuple[Tensor, Tensor, Tensor]] = []  # losses, weights, active, (K,) each
+
+    def _add_steps(self) -> None:
+        """Add the steps that were kept to the sums of the epoch: many at a time costs less than each on its own."""
+        if self._steps:
+            losses, weights, active = (torch.stack(column).cpu() for column in zip(*self._steps, strict=True))
+            self._loss += torch.where(active, losses, 0.0).sum(0, dtype=torch.float64)
+            self._weight += torch.where(active, weights, 0.0).sum(0, dtype=torch.float64)
+            self._count += active.sum(0)
+            self._steps.clear()
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the sums of an epoch."""
@@ -45,33 +58,27 @@ class HistoryRecorder(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         """Ask for a measurement at the first step of a measured epoch."""
-        assert isinstance(pl_module, MultiTaskModule)
-        pl_module.measures_next_step = batch_idx == 0 and self._measures(trainer.current_epoch)
+        if batch_idx < 2:  # the step that is asked, and the one after it
+            assert isinstance(pl_module, MultiTaskModule)
+            pl_module.measures_next_step = batch_idx == 0 and self._measures(trainer.current_epoch)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Add the losses and weights of a step."""
+        """Keep the losses and weights of a step."""
         assert isinstance(pl_module, MultiTaskModule)
-        active, losses = pl_module.last_active, pl_module.last_losses
-        if active is None or losses is None or pl_module.diverged:
+        if pl_module.diverged or pl_module.last_step is None:
             return
-        if bool(active.all()):
-            self._loss += losses
-            self._count += 1
-            if pl_module.last_weights is not None:
-                self._weight += pl_module.last_weights
-        else:
-            self._loss[active] += losses[active].double()
-            self._count[active] += 1
-            if pl_module.last_weights is not None:
-                self._weight[active] += pl_module.last_weights.double()
+        self._steps.append(pl_module.last_step)
+        if len(self._steps) == _STEPS_KEPT:
+            self._add_steps()
         if pl_module.measures_next_step and pl_module.last_gramian is not None:
-            self._measured.append((trainer.current_epoch, pl_module.last_gramian.double().numpy()))
+            self._measured.append((trainer.current_epoch, pl_module.last_gramian.double().cpu().numpy()))
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Close an epoch with its validation losses."""
         assert isinstance(pl_module, MultiTaskModule)
+        self._add_steps()
         if pl_module.diverged:
             self._loss.fill_(torch.nan)
             self._weight.fill_(torch.nan)
@@ -79,7 +86,7 @@ class HistoryRecorder(pl.Callback):
             {
                 "train_loss": (self._loss / self._count).numpy(),
                 "weights": (self._weight / self._count).numpy(),
-                "validation_loss": pl_module.last_validation_losses.double().numpy(),
+                "validation_loss": pl_module.last_validation_losses.double().cpu().numpy(),
                 "score": float(trainer.callback_metrics["validation/score"]),
             }
         )
