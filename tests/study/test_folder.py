@@ -82,7 +82,7 @@ def test_only_one_process_writes(tmp_path):
         [sys.executable, "-c", script, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     assert other.stdout.readline() == "held\n"
-    with pytest.raises(StudyError, match="another process is running in the folder .* another output folder"):
+    with pytest.raises(StudyError, match=r"another process is running in the folder .* another output folder"):
         opened(tmp_path)
     other.kill()  # the system lets go of the lock
     other.communicate()
@@ -101,7 +101,7 @@ def test_what_a_kill_left_half_written_is_removed(tmp_path):
 def test_a_folder_that_is_a_file(tmp_path):
     (tmp_path / "run").touch()
     for path in (tmp_path / "run", tmp_path / "run" / "deeper"):
-        with pytest.raises(StudyError, match="cannot be written .* give an output folder that can be written"):
+        with pytest.raises(StudyError, match=r"cannot be written .* give an output folder that can be written"):
             opened(path)
 
 
@@ -125,6 +125,6 @@ def test_errors_of_the_system_are_explained(tmp_path, monkeypatch, code, words):
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere")
 def test_a_folder_without_permission(tmp_path):
     tmp_path.chmod(0o500)
-    with pytest.raises(StudyError, match="cannot be written .Permission denied"):
+    with pytest.raises(StudyError, match=r"cannot be written .Permission denied"):
         opened(tmp_path / "run")
     tmp_path.chmod(0o700)

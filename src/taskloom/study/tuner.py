@@ -109,8 +109,7 @@ class Tuner:
         self._owner = owner
         with _quiet_optuna():
             try:
-                arguments = {"connect_args": {"timeout": 60}} if storage.startswith("sqlite") else {}
-                self._storage = optuna.storages.RDBStorage(storage, engine_kwargs=arguments)
+                self._storage = _open(storage)
             except Exception as error:
                 raise StudyError(
                     f"the Optuna storage {_shown(storage)!r} cannot be reached or read ({_reason(error)}); check the "
@@ -225,11 +224,14 @@ class Tuner:
         """Take and sign a trial that is free; False if it is not, or somebody else was quicker."""
         if not self._is_free(trial):
             return False
-        if trial.state is TrialState.WAITING and not self._storage.set_trial_state_values(
-            trial._trial_id, TrialState.RUNNING
-        ):
+        try:
+            if trial.state is TrialState.WAITING and not self._storage.set_trial_state_values(
+                trial._trial_id, TrialState.RUNNING
+            ):
+                return False
+            self._storage.set_trial_user_attr(trial._trial_id, "taken", {"owner": self._owner, "at": time.time()})
+        except optuna.exceptions.UpdateFinishedTrialError:
             return False
-        self._storage.set_trial_user_attr(trial._trial_id, "taken", {"owner": self._owner, "at": time.time()})
         return True
 
     @contextmanager
@@ -298,6 +300,29 @@ def _finished(number: int, trial: FrozenTrial) -> Finished:
         if key.startswith("seed-")
     }
     return Finished(number, dict(trial.params), float(trial.values[0]), outcome, float(trial.user_attrs["seconds"]))
+
+
+def _open(storage: str) -> optuna.storages.RDBStorage:
+    if not storage.startswith("sqlite"):
+        return optuna.storages.RDBStorage(storage)
+    opened = optuna.storages.RDBStorage(storage, engine_kwargs={"connect_args": {"timeout": 60}})
+    if opened.engine.url.database not in (None, "", ":memory:"):
+        # SQLite locks its file at the first write of a transaction, so that two owners could both read that a trial
+        # waits and then both take it; here it locks at the beginning, as SQLAlchemy's manual shows
+        sqlalchemy.event.listen(opened.engine, "connect", _leave_transactions_to_sqlalchemy)
+        sqlalchemy.event.listen(
+            opened.engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE")
+        )
+        opened.engine.dispose()
+    return opened
+
+
+def _leave_transactions_to_sqlalchemy(connection: Any, record: object) -> None:
+    connection.isolation_level = None
+
+
+def _lock(connection: sqlalchemy.Connection) -> None:
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 def _shown(storage: str) -> str:
