@@ -68,7 +68,7 @@ def make(
                 loss = 0.5 - 0.01 * effect
                 seconds = float(random.uniform(1, 9))
                 runs.append(
-                    (name, seed, task, 3, settings, loss, size, seconds, 12.5, 24, min(14, epochs - 1), 24 * 40)
+                    (name, seed, task, 3, settings, loss, loss, size, seconds, 12.5, 24, min(14, epochs - 1), 24 * 40)
                 )
             if family == "baseline":
                 continue

@@ -15,7 +15,7 @@ from taskloom.study.candidate import Candidate
 from taskloom.study.problem import Problem, metrics_of
 from taskloom.study.results import SCHEMAS, Results
 from taskloom.study.tuner import Finished
-from taskloom.study.unit import MOST_PAIRED_TASKS, read_pieces
+from taskloom.study.unit import MOST_PAIRED_TASKS, read_pieces, score_of_setting
 
 __all__ = ["Chosen", "arrays_of", "choose_pieces", "collect"]
 
@@ -98,9 +98,13 @@ def collect(
     for candidate in candidates:
         chosen = choose_pieces(candidate.name, finished[candidate.name], list(problems))
         winners.extend(chosen)
+        best_setting = {
+            seed: min(score_of_setting(trial.outcome[seed], problem) for trial in finished[candidate.name])
+            for seed, problem in problems.items()
+        }
         for one, arrays in zip(chosen, arrays_of(chosen, units), strict=True):
             _add_scores(rows["scores"], one, problems[one.seed])
-            rows["runs"].append(_run(one, len(problems[one.seed].tasks)))
+            rows["runs"].append(_run(one, len(problems[one.seed].tasks), best_setting[one.seed]))
             if arrays:
                 _add_curves(rows, one, arrays)
                 _add_conflicts(rows["conflicts"], one, arrays, first=min(problems))
@@ -121,7 +125,7 @@ def _add_scores(rows: list[tuple[Any, ...]], one: Chosen, problem: Problem) -> N
                 rows.append((one.candidate, name, metric.name, one.seed, split, number, metric.lower_is_better))
 
 
-def _run(one: Chosen, n_tasks: int) -> tuple[Any, ...]:
+def _run(one: Chosen, n_tasks: int, selection_score: float) -> tuple[Any, ...]:
     record = one.record
     return (
         one.candidate,
@@ -130,6 +134,7 @@ def _run(one: Chosen, n_tasks: int) -> tuple[Any, ...]:
         one.trial,
         json.dumps(dict(one.settings), ensure_ascii=False),
         one.score,
+        selection_score,
         int(record["parameters"]),
         float(record["seconds"]),
         float(record["predict_microseconds"]),

@@ -23,7 +23,16 @@ from taskloom.study.problem import Problem
 from taskloom.study.space import Parameter
 from taskloom.study.tuner import Trial
 
-__all__ = ["MOST_PAIRED_TASKS", "Unit", "UnitOutcome", "read_pieces", "run_unit", "stored_outcomes", "units_of"]
+__all__ = [
+    "MOST_PAIRED_TASKS",
+    "Unit",
+    "UnitOutcome",
+    "read_pieces",
+    "run_unit",
+    "stored_outcomes",
+    "score_of_setting",
+    "units_of",
+]
 
 MOST_PAIRED_TASKS = 12
 """Up to this many tasks the cosines of every measured step are kept, beyond it their mean: pairs are quadratic."""
@@ -112,7 +121,9 @@ def run_unit(
                 arrays.update(_arrays(f"{trial}/{seed}/{place}", predictor))
             outcomes.setdefault(trial, {}).setdefault(seed, []).append(piece)
     values = {
-        trial.number: float(np.mean([_score(outcomes[trial.number][seed], problems[seed]) for seed in problems]))
+        trial.number: float(
+            np.mean([score_of_setting(outcomes[trial.number][seed], problems[seed]) for seed in problems])
+        )
         for trial in unit.trials
     }
     settings = {trial.number: dict(trial.settings) for trial in unit.trials}
@@ -214,11 +225,12 @@ def _evaluate(predictor: Learned, problem: Problem) -> dict[str, Any]:
     return found
 
 
-def _score(pieces: Sequence[Mapping[str, Any]], problem: Problem) -> float:
-    """Validation score of one seed: the mean over the tasks that count."""
+def score_of_setting(pieces: Sequence[Mapping[str, Any]], problem: Problem) -> float:
+    """Validation score of one setting under one seed: the mean over the tasks that count; infinite if one diverged."""
     counts = [sum(name in problem.scored for name in piece["tasks"]) for piece in pieces]
-    total = sum(piece["score"] * count for piece, count in zip(pieces, counts, strict=True) if count)
-    return float(total / max(sum(counts), 1))
+    scores = [math.inf if piece["score"] is None else float(piece["score"]) for piece in pieces]
+    total = sum(score * count for score, count in zip(scores, counts, strict=True) if count)
+    return total / max(sum(counts), 1)
 
 
 def _arrays(prefix: str, predictor: Learned) -> dict[str, np.ndarray]:
