@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +13,14 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from taskloom.data.prepare import Preparation
-from taskloom.errors import ExportError
+from taskloom.errors import EngineError, ExportError
 from taskloom.fit.result import FitResult, History
 from taskloom.nn.model import MultiTaskModel
 
-__all__ = ["load", "save"]
+__all__ = ["claim_folder", "load", "save"]
 
 _WEIGHTS, _BALANCER, _DESCRIPTION = "model.safetensors", "balancer.safetensors", "fit.json"
+_CLAIM = "training.sha256"
 
 
 def save(result: FitResult, folder: str | Path) -> None:
@@ -60,6 +63,33 @@ def save(result: FitResult, folder: str | Path) -> None:
         if own:
             save_file(own, folder / _BALANCER)
         (folder / _DESCRIPTION).write_text(json.dumps(description) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise ExportError(
+            f"the folder {folder} cannot be written ({error.strerror}); give a folder that can be written"
+        ) from error
+
+
+def claim_folder(folder: Path, settings: Sequence[str]) -> None:
+    """Note in a folder of checkpoints which training they are of, or raise if they are of another one.
+
+    Args:
+        folder: the folder; it is created.
+        settings: texts that two calls have in common when the second may go on where the first was.
+
+    Raises:
+        EngineError: the folder has checkpoints of another training.
+        ExportError: the folder cannot be written.
+    """
+    digest = hashlib.sha256(json.dumps(list(settings)).encode()).hexdigest()
+    note = folder / _CLAIM
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if note.exists() and note.read_text(encoding="utf-8").strip() != digest:
+            raise EngineError(
+                f"{folder} holds the checkpoints of another training (another model, balancer, optimiser, batch size, "
+                "seed or data); give another folder, or delete this one"
+            )
+        note.write_text(digest + "\n", encoding="utf-8")
     except OSError as error:
         raise ExportError(
             f"the folder {folder} cannot be written ({error.strerror}); give a folder that can be written"

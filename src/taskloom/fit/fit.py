@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,14 +15,13 @@ from torch import nn
 from taskloom._rng import stream_seed
 from taskloom.balance import equal
 from taskloom.balance.base import Balancer
-from taskloom.data.batch import Batch
-from taskloom.data.mask import is_labelled
 from taskloom.data.multitask import MultiTaskData
 from taskloom.data.prepare import Preparation
 from taskloom.data.split import Splitter, default_split
 from taskloom.data.tensors import TaskTensors
-from taskloom.errors import DataError, TaskError
-from taskloom.fit.checkpoint import save
+from taskloom.errors import DataError, EngineError, TaskError
+from taskloom.fit._loaders import LoaderBatches, TrainingBatches, objective_of
+from taskloom.fit.checkpoint import claim_folder, save
 from taskloom.fit.module import MultiTaskModule
 from taskloom.fit.result import FitResult
 from taskloom.fit.trainer import TrainerOptions, run_trainer, train_with_trainer
@@ -69,7 +68,7 @@ def fit(
         optimiser: learning rate and weight decay; default AdamW's own.
         schedule: epochs, patience, batch size; default 100, 10, chosen by the number of rows.
         trainer: accelerator, devices, precision, clipping, accumulation, callbacks; default the CPU.
-        seed: base seed of split, head weights, row order and the balancer.
+        seed: base seed of split, head weights and row order; a randomised balancer has a seed of its own.
         out: folder for the model, its history and the last checkpoint; a killed call that is repeated goes on from
             that checkpoint.
 
@@ -79,6 +78,7 @@ def fit(
     Raises:
         TaskError: tasks are missing or are not the model's.
         DataError: loaders of another form, or a task without labels.
+        EngineError: the training diverged at once, or ``out`` holds the checkpoint of another training.
 
     Example:
         >>> import taskloom as tl
@@ -94,11 +94,18 @@ def fit(
     balancer = balancer if balancer is not None else equal()
     options = trainer or TrainerOptions()
     folder = Path(out) if out is not None else None
-    if folder is not None and options.checkpoints is None:
-        options = _with_checkpoints(options, folder / "last")
     optimiser, schedule = optimiser or OptimiserSettings(), schedule or Schedule()
     mains = (main,) if main is not None else ()
     preparation = None
+    if isinstance(data, (MultiTaskData, TaskTensors)) and tasks is not None and tuple(tasks) != data.tasks:
+        raise TaskError("tasks= is for data loaders; the data set says what its tasks are: leave tasks= out")
+    if folder is not None and options.checkpoints is None:
+        options = replace(options, checkpoints=folder / "last")
+    if options.checkpoints is not None:
+        # not the length of the schedule: a training may be continued for longer
+        content = [getattr(data, name, None) for name in ("tasks", "fingerprint")]
+        same = (model, balancer, optimiser, schedule.batch_size, seed, main, split, tasks, *content)
+        claim_folder(options.checkpoints, [repr(one) for one in same])
     if isinstance(data, MultiTaskData):
         data, preparation = _prepared(data.checked(), split, seed)
     if isinstance(data, TaskTensors):
@@ -116,14 +123,15 @@ def fit(
         result = train_with_trainer(training, options=options)
     else:
         result = _fit_loaders(model, data, tasks, balancer, mains, optimiser, schedule, options, seed)
+    if result.best_epoch < 0:
+        raise EngineError(
+            "losses or gradients were not finite before any epoch had a finite validation score; expected finite "
+            f"numbers. Lower the learning rate (found {optimiser.learning_rate:g}), and look at the inputs and targets"
+        )
     result = result.prepared_by(preparation)
     if folder is not None:
         save(result, folder)
     return result
-
-
-def _with_checkpoints(options: TrainerOptions, folder: Path) -> TrainerOptions:
-    return replace(options, checkpoints=folder)
 
 
 def _prepared(data: MultiTaskData, split: Splitter | None, seed: int) -> tuple[TaskTensors, Preparation]:
@@ -177,8 +185,13 @@ def _fit_loaders(
         if not isinstance(model, MultiTaskModel):
             raise TaskError("data loaders do not say what the tasks are; pass tasks=[tl.Task(...), ...]")
         tasks = model.task_objects
+    if not isinstance(loaders, (tuple, list)) or len(loaders) != 2:
+        raise DataError(
+            f"data: found {type(loaders).__name__}; expected a MultiTaskData, TaskTensors, or a pair of data loaders "
+            "(training, validation)"
+        )
     checked = check_tasks(tasks)
-    train, validation = (_LoaderBatches(loader, checked) for loader in loaders)
+    train, validation = TrainingBatches(loaders[0], checked), LoaderBatches(loaders[1], checked)
     first = next(iter(train), None)
     if first is None:
         raise DataError("the training loader yields no batch; expected batches of (inputs, {task: target})")
@@ -188,7 +201,7 @@ def _fit_loaders(
         copy.deepcopy(network),
         copy.deepcopy(balancer),
         tasks=checked,
-        objective=_objective(train, checked, main),
+        objective=objective_of(train, checked, main),
         optimiser=optimiser,
     )
     every = schedule.measure_every
@@ -200,79 +213,4 @@ def _fit_loaders(
         schedule=schedule,
         measures=lambda epoch: every > 0 and len(checked) > 1 and epoch % every == 0,
         options=options,
-    )
-
-
-class _LoaderBatches:
-    """The batches of a data loader as :class:`Batch` objects."""
-
-    def __init__(self, loader: Iterable[Any], tasks: Sequence[Task]) -> None:
-        self._loader = loader
-        self.sampler = self  # where Lightning looks for set_epoch
-        self._tasks = {task.name: task for task in tasks}
-
-    def __len__(self) -> int:
-        return len(self._loader)  # type: ignore[arg-type]
-
-    def __iter__(self) -> Iterator[Batch]:
-        for item in self._loader:
-            yield self._batch(item)
-
-    def set_epoch(self, epoch: int) -> None:
-        """Pass the epoch on to whatever shuffles."""
-        loader: Any = self._loader
-        for part in (loader, getattr(loader, "sampler", None), getattr(loader, "batch_sampler", None)):
-            set_epoch = getattr(part, "set_epoch", None)
-            if set_epoch is not None:
-                set_epoch(epoch)
-
-    def _batch(self, item: Any) -> Batch:
-        if isinstance(item, Batch):
-            return item
-        if not isinstance(item, (tuple, list)) or len(item) not in (2, 3) or not isinstance(item[1], Mapping):
-            raise DataError(
-                f"a loader yielded {type(item).__name__}; expected a Batch, (inputs, {{task: target}}) or "
-                "(inputs, {task: target}, {task: mask})"
-            )
-        inputs, given = item[0], item[1]
-        masks = item[2] if len(item) == 3 else {}
-        unknown = sorted(set(given) - set(self._tasks))
-        if unknown:
-            raise TaskError(f"a loader yielded targets of {unknown}; the tasks are {list(self._tasks)}")
-        targets, mask = {}, {}
-        for name, target in given.items():
-            n_classes = self._tasks[name].kind.n_classes
-            known = masks.get(name)
-            if known is None:
-                known = torch.from_numpy(is_labelled(target, codes=bool(n_classes)))
-            targets[name] = torch.where(known, target, torch.zeros_like(target))
-            targets[name] = targets[name].long() if n_classes else targets[name]
-            mask[name] = known
-        return Batch(inputs, targets, mask)
-
-
-def _objective(batches: _LoaderBatches, tasks: Sequence[Task], main: Sequence[str]) -> Objective:
-    """The validation score from the training labels, which one pass over the loader collects."""
-    columns: dict[str, list[torch.Tensor]] = {task.name: [] for task in tasks}
-    for batch in batches:
-        for name, target in batch.targets.items():
-            columns[name].append(target[batch.mask[name]].double().reshape(-1))
-    labels = {name: torch.cat(parts) if parts else torch.zeros(0) for name, parts in columns.items()}
-    rows = sum(len(column) for column in labels.values())
-    targets, mask = torch.zeros(rows, len(tasks), dtype=torch.float64), torch.zeros(rows, len(tasks), dtype=torch.bool)
-    start = 0
-    for position, column in enumerate(labels.values()):
-        targets[start : start + len(column), position] = column
-        mask[start : start + len(column), position] = True
-        start += len(column)
-    return Objective.of(
-        TaskTensors(
-            tasks=tuple(tasks),
-            inputs=torch.zeros(rows, 0),
-            targets=targets,
-            mask=mask,
-            train=np.arange(rows),
-            validation=np.zeros(0, dtype=np.int64),
-        ),
-        main=main,
     )

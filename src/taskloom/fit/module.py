@@ -14,6 +14,7 @@ from taskloom.data.batch import Batch
 from taskloom.engine.base import ranks
 from taskloom.engine.combine import balance, weighted_sum
 from taskloom.engine.measure import measure
+from taskloom.errors import DataError
 from taskloom.fit.training import Objective, OptimiserSettings
 from taskloom.losses import task_losses
 from taskloom.nn.model import MultiTaskModel
@@ -130,22 +131,30 @@ class MultiTaskModule(pl.LightningModule):
         self._validation_outputs.append((self.model(batch.inputs), batch))
 
     def on_validation_epoch_end(self) -> None:
-        """Log the validation loss of every task and the score that early stopping watches."""
-        losses = self._validation_losses()
-        score = self.objective.score(losses, ~losses.isnan())
+        """Log the validation loss of every task and the score that early stopping watches.
+
+        Raises:
+            DataError: no task that counts has a validation label.
+        """
+        losses, active = self._validation_losses()
+        if not bool((self.objective.scored.to(active) & active).any()):
+            raise DataError(
+                "no task that counts for the score has a labelled row in the validation part; early stopping needs some"
+            )
+        score = self.objective.score(losses, active)
         if self.diverged:
             losses, score = torch.full_like(losses, torch.nan), torch.full_like(score, torch.nan)
         self.last_validation_losses = losses
         self.log("validation/score", score, sync_dist=True)
 
-    def _validation_losses(self) -> Tensor:
-        """Validation losses (K,) of the outputs that were collected, which are dropped."""
+    def _validation_losses(self) -> tuple[Tensor, Tensor]:
+        """Validation losses and which tasks have labels, (K,), from the collected outputs, which are dropped."""
         names = [task.name for task in self.tasks]
         collected, self._validation_outputs = self._validation_outputs, []
         outputs = {n: torch.cat([o[n] for o, _ in collected if n in o]) for n in names}
         targets = {n: torch.cat([b.targets[n] for _, b in collected if n in b.targets]) for n in names}
         mask = {n: torch.cat([b.mask[n] for _, b in collected if n in b.mask]) for n in names}
-        return self.objective.losses(outputs, targets, mask)
+        return self.objective.losses(outputs, targets, mask), torch.stack([mask[n].any() for n in names])
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """AdamW over the model, with the balancer's own groups beside it."""

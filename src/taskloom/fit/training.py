@@ -10,6 +10,7 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import compress
 
 import torch
 from torch import Tensor
@@ -72,9 +73,10 @@ class Schedule:
     measure_every: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("max_epochs", "patience"):
-            if getattr(self, name) < 1:
-                raise DataError(f"{name} must be at least 1, found {getattr(self, name)!r}")
+        for name, low in (("max_epochs", 1), ("patience", 1), ("batch_size", 1), ("measure_every", 0)):
+            value = getattr(self, name)
+            if value is not None and not value >= low:
+                raise DataError(f"{name} must be at least {low}, found {value!r}")
 
 
 @dataclass(frozen=True)
@@ -170,6 +172,7 @@ class Training:
 
     Raises:
         TaskError: the model's tasks are not the data's.
+        DataError: the validation part has no label of a task that counts.
 
     Example:
         >>> import taskloom as tl, numpy as np
@@ -196,6 +199,10 @@ class Training:
             raise TaskError(
                 f"the model has the tasks {list(self.model.tasks)}, the data {list(expected)}; "
                 "build the model from data.tasks"
+            )
+        if not any(compress(self.tensors.labelled_rows("validation"), self.objective.scored.tolist())):
+            raise DataError(
+                "no task that counts for the score has a labelled row in the validation part; early stopping needs some"
             )
         self.balancer.bind(self.tensors.tasks)
 

@@ -10,6 +10,8 @@ from torch import Tensor
 
 __all__ = ["BestWeights"]
 
+_STATE = ("best_epoch", "best_score", "best_state", "_last_epoch", "_last_score")
+
 
 class BestWeights(pl.Callback):
     """Remembers the state of the network at its best validation score, and stops training when it gets no better.
@@ -34,24 +36,33 @@ class BestWeights(pl.Callback):
         self.best_epoch = -1
         self.best_score = math.inf
         self.best_state: dict[str, Tensor] = {}
+        self._last_epoch = -1
+        self._last_score = 0.0
+
+    @property
+    def _ends(self) -> bool:
+        return not math.isfinite(self._last_score) or self._last_epoch - self.best_epoch >= self.patience
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """A training that has ended stays so when its checkpoint is continued."""
+        if self._last_epoch >= 0 and self._ends:
+            trainer.should_stop = True
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Compare the score that the module has just logged with the best so far."""
-        score = float(trainer.callback_metrics["validation/score"])
-        if score < self.best_score:
-            self.best_score, self.best_epoch = score, trainer.current_epoch
+        self._last_epoch, self._last_score = trainer.current_epoch, float(trainer.callback_metrics["validation/score"])
+        if self._last_score < self.best_score:
+            self.best_score, self.best_epoch = self._last_score, self._last_epoch
             state = pl_module.get_submodule("model").state_dict()
             self.best_state = {name: value.detach().cpu().clone() for name, value in state.items()}
-        # -1 before the first finite score: then the first score that is not finite has stopped the training
-        if not math.isfinite(score) or trainer.current_epoch - self.best_epoch >= self.patience:
+        if self._ends:
             trainer.should_stop = True
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint must hold to go on."""
-        return {"best_epoch": self.best_epoch, "best_score": self.best_score, "best_state": self.best_state}
+        return {name: getattr(self, name) for name in _STATE}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from a checkpoint."""
-        self.best_epoch = state_dict["best_epoch"]
-        self.best_score = state_dict["best_score"]
-        self.best_state = state_dict["best_state"]
+        for name in _STATE:
+            setattr(self, name, state_dict[name])

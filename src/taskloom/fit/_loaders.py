@@ -1,0 +1,101 @@
+"""Data loaders of users as batches, and the validation score that their training labels define."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from taskloom.data.batch import Batch
+from taskloom.data.mask import is_labelled
+from taskloom.data.tensors import TaskTensors
+from taskloom.errors import DataError, TaskError
+from taskloom.fit.training import Objective
+from taskloom.task import Task
+
+__all__ = ["LoaderBatches", "TrainingBatches", "objective_of"]
+
+
+class LoaderBatches:
+    """The batches of a data loader as :class:`Batch` objects."""
+
+    def __init__(self, loader: Iterable[Any], tasks: Sequence[Task]) -> None:
+        self._loader = loader
+        self._tasks = {task.name: task for task in tasks}
+
+    def __len__(self) -> int:
+        return len(self._loader)  # type: ignore[arg-type]
+
+    def __iter__(self) -> Iterator[Batch]:
+        for item in self._loader:
+            yield self._batch(item)
+
+    def _batch(self, item: Any) -> Batch:
+        if isinstance(item, Batch):
+            return item
+        if not isinstance(item, (tuple, list)) or len(item) not in (2, 3) or not isinstance(item[1], Mapping):
+            raise DataError(
+                f"a loader yielded {type(item).__name__}; expected a Batch, (inputs, {{task: target}}) or "
+                "(inputs, {task: target}, {task: mask})"
+            )
+        inputs, given = item[0], item[1]
+        masks = item[2] if len(item) == 3 else {}
+        unknown = sorted(set(given) - set(self._tasks))
+        if unknown:
+            raise TaskError(f"a loader yielded targets of {unknown}; the tasks are {list(self._tasks)}")
+        targets, mask = {}, {}
+        for name, target in given.items():
+            n_classes = self._tasks[name].kind.n_classes
+            known = masks.get(name)
+            if known is None:
+                known = torch.from_numpy(is_labelled(target, codes=bool(n_classes)))
+            targets[name] = torch.where(known, target, torch.zeros_like(target))
+            targets[name] = targets[name].long() if n_classes else targets[name]
+            mask[name] = known
+        return Batch(inputs, targets, mask)
+
+
+class TrainingBatches(LoaderBatches):
+    """The same for training: what shuffles is told the epoch."""
+
+    @property
+    def sampler(self) -> TrainingBatches:
+        """Where Lightning looks for ``set_epoch``."""
+        return self
+
+    def set_epoch(self, epoch: int) -> None:
+        """Pass the epoch on to whatever shuffles."""
+        loader: Any = self._loader
+        for part in (loader, getattr(loader, "sampler", None), getattr(loader, "batch_sampler", None)):
+            set_epoch = getattr(part, "set_epoch", None)
+            if set_epoch is not None:
+                set_epoch(epoch)
+
+
+def objective_of(batches: LoaderBatches, tasks: Sequence[Task], main: Sequence[str]) -> Objective:
+    """The validation score from the training labels, which one pass over the loader collects."""
+    columns: dict[str, list[torch.Tensor]] = {task.name: [] for task in tasks}
+    for batch in batches:
+        for name, target in batch.targets.items():
+            columns[name].append(target[batch.mask[name]].double().reshape(-1))
+    labels = {name: torch.cat(parts) if parts else torch.zeros(0) for name, parts in columns.items()}
+    rows = sum(len(column) for column in labels.values())
+    targets, mask = torch.zeros(rows, len(tasks), dtype=torch.float64), torch.zeros(rows, len(tasks), dtype=torch.bool)
+    start = 0
+    for position, column in enumerate(labels.values()):
+        targets[start : start + len(column), position] = column
+        mask[start : start + len(column), position] = True
+        start += len(column)
+    return Objective.of(
+        TaskTensors(
+            tasks=tuple(tasks),
+            inputs=torch.zeros(rows, 0),
+            targets=targets,
+            mask=mask,
+            train=np.arange(rows),
+            validation=np.zeros(0, dtype=np.int64),
+        ),
+        main=main,
+    )
