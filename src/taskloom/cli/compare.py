@@ -47,7 +47,10 @@ def compare(
     ] = None,
     workers: Annotated[
         int | None,
-        typer.Option(help="Processes that train at the same time. Default: one per core when there is much to do.", rich_help_panel=_STUDY),
+        typer.Option(
+            help="Processes that train at the same time. Default: one per core when there is much to do.",
+            rich_help_panel=_STUDY,
+        ),
     ] = None,
     out: Annotated[
         Path | None,

@@ -75,7 +75,8 @@ class FitResult:
     Example:
         >>> import taskloom as tl
         >>> x = np.random.default_rng(0).normal(size=(60, 2))
-        >>> data = tl.MultiTaskData.from_arrays(x, {"a": x[:, 0] + x[:, 1]}, tasks=[tl.Task(name="a", kind=tl.Regression())])
+        >>> tasks = [tl.Task(name="a", kind=tl.Regression())]
+        >>> data = tl.MultiTaskData.from_arrays(x, {"a": x[:, 0] + x[:, 1]}, tasks=tasks)
         >>> result = tl.fit(tl.nn.MLP(2, hidden=(4,)), data, schedule=tl.Schedule(max_epochs=2))
         >>> result.history.epochs, result.n_parameters
         (2, 17)
