@@ -199,7 +199,7 @@ def _with_phases(tasks):
         (_with_dropout, "dropout"),
         (_with_norm, "batch normalisation"),
         (_with_convolution, "Conv1d"),
-        (_with_phases, "several phases"),
+        (_with_phases, "phases of its own"),
     ],
 )
 def test_models_that_cannot_be_batched_go_to_the_trainer(multi_label, model, reason, monkeypatch):

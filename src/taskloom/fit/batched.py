@@ -27,7 +27,7 @@ from taskloom.data.batch import assemble
 from taskloom.engine.functional import Step, StepFunction
 from taskloom.fit._stacked import StackedAdamW, StackedData, StackedOrders, StackedParameters, stacked_constants
 from taskloom.fit.result import FitResult, History
-from taskloom.fit.training import Training
+from taskloom.fit.training import Training, is_trained_in_phases
 from taskloom.nn import batched_evaluation
 
 __all__ = ["reason_against_batching", "shape_signature", "train_batched"]
@@ -51,8 +51,8 @@ def reason_against_batching(training: Training) -> str | None:
             return f"{name} is a dropout layer, which draws random numbers in the forward pass"
         if isinstance(module, (nn.RNNBase, nn.modules.conv._ConvNd)):
             return f"{name} is a {type(module).__name__}, which gains nothing from batching over networks"
-    if len(list(training.model.phases())) != 1:
-        return "the model is trained in several phases"
+    if is_trained_in_phases(training.model):
+        return "the model is trained in phases of its own"
     if any(type(link).observe is not Link.observe for link in training.balancer):
         return "the balancer looks at the losses after each step"
     if len(training.balancer.parameter_groups()) > 1:

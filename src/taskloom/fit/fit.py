@@ -21,10 +21,12 @@ from taskloom.data.split import Splitter, default_split
 from taskloom.data.tensors import TaskTensors
 from taskloom.errors import DataError, EngineError, TaskError
 from taskloom.fit._loaders import LoaderBatches, TrainingBatches, objective_of
+from taskloom.fit.alone import train_with_trainer
 from taskloom.fit.checkpoint import claim_folder, save
 from taskloom.fit.module import MultiTaskModule
+from taskloom.fit.phases import run_phases
 from taskloom.fit.result import FitResult
-from taskloom.fit.trainer import TrainerOptions, run_trainer, train_with_trainer
+from taskloom.fit.trainer import TrainerOptions
 from taskloom.fit.training import Objective, OptimiserSettings, Schedule, Training
 from taskloom.nn import HardSharing
 from taskloom.nn.model import MultiTaskModel
@@ -123,7 +125,7 @@ def fit(
         result = train_with_trainer(training, options=options)
     else:
         result = _fit_loaders(model, data, tasks, balancer, mains, optimiser, schedule, options, seed)
-    if result.best_epoch < 0:
+    if result.best_epoch < 0 and result.history.epochs:
         raise EngineError(
             "losses or gradients were not finite before any epoch had a finite validation score; expected finite "
             f"numbers. Lower the learning rate (found {optimiser.learning_rate:g}), and look at the inputs and targets"
@@ -205,7 +207,7 @@ def _fit_loaders(
         optimiser=optimiser,
     )
     every = schedule.measure_every
-    return run_trainer(
+    return run_phases(
         module,
         train,
         validation,

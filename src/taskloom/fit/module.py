@@ -18,6 +18,7 @@ from taskloom.errors import DataError
 from taskloom.fit.training import Objective, OptimiserSettings
 from taskloom.losses import task_losses
 from taskloom.nn.model import MultiTaskModel
+from taskloom.nn.phase import Phase
 from taskloom.task import Task
 
 __all__ = ["MultiTaskModule"]
@@ -62,7 +63,8 @@ class MultiTaskModule(pl.LightningModule):
         self.optimiser = optimiser
         self.diverged = False
         self._weighs_losses = not balancer.needs_gramian and balancer.head_gradient == "weighted"
-        self._has_penalties = bool(model.penalties())
+        self.phase = Phase(name="train")
+        self._optimisers: dict[object, torch.optim.Optimizer] = {}
         self.measures_next_step = False
         self.last_step: tuple[Tensor, Tensor, Tensor] | None = None  # losses, weights, which are present; (K,) each
         self.last_gramian: Tensor | None = None
@@ -101,12 +103,18 @@ class MultiTaskModule(pl.LightningModule):
         if self.measures_next_step:
             self.last_gramian = self._gramian(present)
         self.__dict__["last_step"] = (losses.detach(), self._weights_of_all(active), active)
-        return scalar + self.model.penalty() if self._has_penalties else scalar
+        for name, penalty in self.model.penalties().items():
+            if self.phase.penalties == "all" or (self.phase.penalties != "none" and name in self.phase.penalties):
+                scalar = scalar + penalty
+        return scalar
 
     def _scalar(self, losses: Tensor, present: dict[str, Tensor]) -> Tensor | None:
         """What the balancer makes of the losses; None where losses or gradients are not finite."""
         if self._weighs_losses and len(present) == len(self.tasks) and ranks() == 1:
             return weighted_sum(losses, self.balancer) if bool(losses.detach().isfinite().all()) else None
+        if "shared" not in self.phase.train:  # no gradients of the tasks meet anywhere: each part learns from its own
+            total = losses.sum()
+            return total if bool(total.detach().isfinite()) else None
         skipped = self.balancer.n_skipped
         scalar = balance(present, self.balancer, shared=self.model, on_nonfinite="skip")
         return scalar if self.balancer.n_skipped == skipped else None
@@ -157,15 +165,25 @@ class MultiTaskModule(pl.LightningModule):
         return self.objective.losses(outputs, targets, mask), torch.stack([mask[n].any() for n in names])
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """AdamW over the model, with the balancer's own groups beside it."""
-        groups: list[dict[str, Any]] = [
-            {
-                "params": [parameter for parameter in self.model.parameters() if parameter.requires_grad],
-                "lr": self.optimiser.learning_rate,
-                "weight_decay": self.optimiser.weight_decay,
-            },
-            *self.balancer.parameter_groups(),
-        ]
+        """AdamW over what learns in this phase, with the balancer's own groups beside it.
+
+        A phase that comes again finds the moments that it left.
+        """
+        learning = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        key = (self.phase.optimiser, tuple(map(id, learning)))
+        if key not in self._optimisers:
+            self._optimisers[key] = self._new_optimiser(learning)
+        return self._optimisers[key]
+
+    def _new_optimiser(self, learning: list[torch.nn.Parameter]) -> torch.optim.Optimizer:
+        own = self.balancer.parameter_groups()
+        if self.phase.optimiser is not None:
+            made: torch.optim.Optimizer = self.phase.optimiser(learning)
+            for group in own:
+                made.add_param_group(group)
+            return made
+        settings = {"lr": self.optimiser.learning_rate, "weight_decay": self.optimiser.weight_decay}
+        groups = [group for group in ({"params": learning, **settings}, *own) if group["params"]]
         # the fused kernel does its own unscaling, which the Trainer cannot combine with clipping under mixed precision
         plain = self.trainer.precision in ("32-true", "64-true")
-        return torch.optim.AdamW([group for group in groups if group["params"]], fused=plain)
+        return torch.optim.AdamW(groups, fused=plain)

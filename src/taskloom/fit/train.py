@@ -49,7 +49,7 @@ def train(
 
 
 def _train_alone(training: Training) -> FitResult:
-    from taskloom.fit.trainer import train_with_trainer  # loads Lightning, which batched runs do not need
+    from taskloom.fit.alone import train_with_trainer  # loads Lightning, which batched runs do not need
 
     return train_with_trainer(training)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 import time
 import warnings
@@ -23,10 +22,10 @@ from taskloom.fit.callbacks.best_weights import BestWeights
 from taskloom.fit.callbacks.history_recorder import HistoryRecorder
 from taskloom.fit.module import MultiTaskModule
 from taskloom.fit.result import FitResult
-from taskloom.fit.training import Schedule, Training
+from taskloom.fit.training import Schedule
 from taskloom.nn.model import MultiTaskModel
 
-__all__ = ["TrainerOptions", "quiet_lightning", "run_trainer", "train_with_trainer"]
+__all__ = ["TensorBatches", "TrainerOptions", "ValidationBatch", "quiet_lightning", "run_trainer"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +76,7 @@ def quiet_lightning() -> Iterator[None]:
             logger.setLevel(level)
 
 
-class _TrainingBatches:
+class TensorBatches:
     """The batches of one epoch after another, cut from tensors."""
 
     def __init__(self, tensors: TaskTensors, order: RowOrder) -> None:
@@ -98,7 +97,7 @@ class _TrainingBatches:
             yield self._tensors.batch(rows[step], real[step])
 
 
-class _ValidationBatch:
+class ValidationBatch:
     """The whole validation part as one batch."""
 
     def __init__(self, tensors: TaskTensors) -> None:
@@ -127,34 +126,6 @@ class _NoProfiler(Profiler):
         return self._nothing
 
 
-def train_with_trainer(training: Training, *, options: TrainerOptions | None = None) -> FitResult:
-    """Train one network; equal to a member of a batched run with the same settings.
-
-    Args:
-        training: what to train.
-        options: how the Trainer runs; default on the CPU, quietly.
-
-    Returns:
-        the network at its best epoch, with the history.
-    """
-    module = MultiTaskModule(
-        copy.deepcopy(training.model),
-        copy.deepcopy(training.balancer),
-        tasks=training.tensors.tasks,
-        objective=training.objective,
-        optimiser=training.optimiser,
-    )
-    return run_trainer(
-        module,
-        _TrainingBatches(training.tensors, training.order),
-        _ValidationBatch(training.tensors),
-        skeleton=training.model,
-        schedule=training.schedule,
-        measures=training.measures,
-        options=options or TrainerOptions(),
-    )
-
-
 def run_trainer(
     module: MultiTaskModule,
     batches: Iterable[Batch],
@@ -164,6 +135,7 @@ def run_trainer(
     schedule: Schedule,
     measures: Callable[[int], bool],
     options: TrainerOptions,
+    max_steps: int | None = None,
 ) -> FitResult:
     """Run Lightning's Trainer on a module with early stopping, best weights and history.
 
@@ -175,9 +147,10 @@ def run_trainer(
         schedule: length of training.
         measures: whether conflicts are measured in an epoch.
         options: how the Trainer runs.
+        max_steps: number of optimiser steps, instead of the schedule's epochs.
 
     Returns:
-        the network at its best epoch, with the history.
+        the network at its best epoch (as it is at the end, if no epoch was finished), with the history.
     """
     best = BestWeights(schedule.patience)
     recorder = HistoryRecorder(skeleton.tasks, measures)
@@ -190,7 +163,8 @@ def run_trainer(
     start = time.perf_counter()
     with quiet_lightning():
         trainer = pl.Trainer(
-            max_epochs=schedule.max_epochs,
+            max_epochs=schedule.max_epochs if max_steps is None else -1,
+            max_steps=-1 if max_steps is None else max_steps,
             logger=False,
             enable_checkpointing=options.checkpoints is not None,
             enable_progress_bar=options.progress,

@@ -6,6 +6,7 @@ one shape at once - makes no difference to its result.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -21,9 +22,10 @@ from taskloom.data.tensors import TaskTensors
 from taskloom.errors import DataError, TaskError, nearest
 from taskloom.losses import task_losses
 from taskloom.nn.model import MultiTaskModel
+from taskloom.nn.phase import Phase
 from taskloom.task import Task
 
-__all__ = ["Objective", "OptimiserSettings", "Schedule", "Training"]
+__all__ = ["Objective", "OptimiserSettings", "Schedule", "Training", "is_trained_in_phases"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,6 +134,20 @@ class Objective:
         counts = active & self.scored
         relative = torch.where(counts, losses / self.constants.to(losses.dtype), 0.0)
         return relative.sum(-1) / counts.sum(-1).clamp(min=1)
+
+
+def is_trained_in_phases(model: MultiTaskModel) -> bool:
+    """Whether a model asks for more than one plain phase that trains everything.
+
+    Example:
+        >>> import taskloom as tl
+        >>> is_trained_in_phases(tl.HardSharing(tl.MLP(3), [tl.Task(name="a", kind=tl.Regression())]))
+        False
+    """
+    if type(model).phases is MultiTaskModel.phases:
+        return False
+    phases = list(copy.deepcopy(model).phases())  # a copy: what stands between two phases may change the model
+    return len(phases) != 1 or dataclasses.replace(phases[0], name="") != Phase(name="")
 
 
 def unweighted(task: Task) -> Task:

@@ -1,0 +1,169 @@
+"""Models that are trained in phases: who learns when, for how long, with which penalties and hooks."""
+
+from __future__ import annotations
+
+import lightning.pytorch as pl
+import numpy as np
+import pytest
+import torch
+
+import taskloom as tl
+from taskloom.couplings import PairwiseDistance
+from taskloom.errors import EngineError
+from taskloom.fit.trainer import TrainerOptions
+from taskloom.fit.training import Schedule, is_trained_in_phases
+from taskloom.nn import MLP, HardSharing, SoftSharing
+from taskloom.nn.phase import Phase
+
+SHORT = Schedule(max_epochs=4, batch_size=16)
+
+
+class Phased(HardSharing):
+    """Hard sharing in the phases that a test gives; notes what its hooks see."""
+
+    given: tuple[Phase, ...] = ()
+
+    def __init__(self, tasks, *phases: Phase) -> None:
+        torch.manual_seed(0)
+        super().__init__(MLP(6, hidden=(5,)), tasks)
+        self.given = phases
+
+    def phases(self):
+        yield from self.given
+
+
+def weights(model) -> dict[str, torch.Tensor]:
+    return {name: value.detach().clone() for name, value in model.named_parameters()}
+
+
+def changed(one, other) -> set[str]:
+    return {name.split(".")[0] for name, value in one.items() if not torch.equal(value, other[name])}
+
+
+def test_only_the_groups_of_a_phase_learn(multi_label):
+    states = []
+
+    class Watch(pl.Callback):
+        def on_train_start(self, trainer, pl_module):
+            states.append(weights(pl_module.model))
+
+        def on_train_end(self, trainer, pl_module):
+            states.append(weights(pl_module.model))
+
+    model = Phased(
+        multi_label.tasks,
+        Phase(name="heads", epochs=2, train=("task",)),
+        Phase(name="body", steps=3, train=("shared",)),
+        Phase(name="all"),
+    )
+    for balancer in (tl.equal(), tl.pcgrad()):
+        states.clear()
+        result = tl.fit(
+            model, multi_label, balancer=balancer, schedule=SHORT, trainer=TrainerOptions(callbacks=(Watch(),))
+        )
+        assert [changed(*pair) for pair in zip(states[::2], states[1::2], strict=True)] == [
+            {"heads"},
+            {"encoder"},
+            {"encoder", "heads"},
+        ]
+        for before, after in ((states[1], states[2]), (states[3], states[4])):
+            assert changed(before, after) == set()  # every phase starts where the last one ended
+        assert all(parameter.requires_grad for parameter in result.model.parameters())
+        assert result.history.epochs == 2 + 4
+        assert result.steps == 2 * 5 + 3 + 4 * 5
+        assert 2 <= result.best_epoch < 6
+
+
+def test_hooks_are_called_in_order(multi_label):
+    calls = []
+    model = Phased(
+        multi_label.tasks,
+        Phase(
+            name="one",
+            steps=7,
+            on_enter=lambda: calls.append("enter"),
+            on_step=lambda i, n: calls.append((i, n)),
+            on_exit=lambda: calls.append("exit"),
+        ),
+        Phase(name="two", epochs=1, on_step=lambda i, n: calls.append((i, n))),
+    )
+    result = tl.fit(model, multi_label, schedule=SHORT)
+    assert calls == ["enter", *((i, 7) for i in range(7)), "exit", *((i, 5) for i in range(5))]
+    assert result.best_epoch == result.history.epochs - 1  # a phase with a length ends with its last weights
+
+
+def test_on_exit_may_change_the_network(multi_label):
+    def halve():
+        with torch.no_grad():
+            for parameter in model_of_run[0].parameters():
+                parameter.zero_()
+
+    model_of_run = []
+
+    class Zeroed(Phased):
+        def phases(self):
+            model_of_run[:] = [self]
+            yield Phase(name="all", epochs=1, on_exit=halve)
+
+    result = tl.fit(Zeroed(multi_label.tasks), multi_label, schedule=SHORT)
+    assert all(not value.any() for value in result.state.values())
+
+
+@pytest.mark.parametrize(("chosen", "pulled"), [("all", True), ("none", False), (("soft_sharing",), True), ((), False)])
+def test_penalties_count_where_the_phase_says(multi_label, chosen, pulled):
+    class Soft(SoftSharing):
+        def phases(self):
+            yield Phase(name="only", epochs=3, penalties=chosen)
+
+    torch.manual_seed(0)
+    model = Soft(lambda: MLP(6, hidden=(4,)), multi_label.tasks, coupling=PairwiseDistance(100.0))
+    result = tl.fit(model, multi_label, schedule=SHORT, optimiser=tl.OptimiserSettings(learning_rate=0.02))
+    before, after = (float(one.penalty().detach()) for one in (model, result.model))
+    assert (after < 0.5 * before) == pulled
+
+
+def test_a_phase_may_bring_its_optimiser(multi_label):
+    phase = Phase(name="still", epochs=1, optimiser=lambda parameters: torch.optim.SGD(parameters, lr=0.0))
+    model = Phased(multi_label.tasks, phase)
+    result = tl.fit(model, multi_label, schedule=SHORT)
+    assert changed(weights(model), weights(result.model)) == set()
+
+
+@pytest.mark.parametrize("epoch", [0, 2])
+def test_an_interrupted_call_goes_on_in_its_phase(multi_label, tmp_path, epoch):
+    class Stop(pl.Callback):
+        phase = 0
+
+        def on_train_start(self, trainer, pl_module):
+            self.phase += 1
+
+        def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+            if (self.phase, trainer.current_epoch, batch_idx) == (2, epoch, 1):
+                raise RuntimeError("stop")
+
+    def run(out, *callbacks):
+        model = Phased(multi_label.tasks, Phase(name="one", epochs=2, train=("task",)), Phase(name="two"))
+        return tl.fit(model, multi_label, schedule=SHORT, out=out, trainer=TrainerOptions(callbacks=callbacks))
+
+    whole = run(tmp_path / "whole")
+    with pytest.raises(RuntimeError, match="stop"):
+        run(tmp_path / "broken", Stop())
+    again = run(tmp_path / "broken")
+    assert changed(whole.state, again.state) == set()
+    assert np.array_equal(whole.history.score, again.history.score)
+    assert whole.steps == again.steps
+
+
+@pytest.mark.parametrize("phase", [Phase(name="search", split="policy"), Phase(name="again", fresh_weights=True)])
+def test_what_cannot_be_done_is_said(multi_label, phase):
+    with pytest.raises(EngineError, match=phase.name):
+        tl.fit(Phased(multi_label.tasks, phase), multi_label, schedule=SHORT)
+
+
+def test_which_models_are_trained_in_phases(multi_label):
+    tasks = multi_label.tasks
+    assert not is_trained_in_phases(HardSharing(MLP(6), tasks))
+    assert not is_trained_in_phases(Phased(tasks, Phase(name="everything")))
+    assert is_trained_in_phases(Phased(tasks, Phase(name="short", epochs=1)))
+    assert is_trained_in_phases(Phased(tasks, Phase(name="one"), Phase(name="two")))
+    assert is_trained_in_phases(Phased(tasks, Phase(name="hook", on_step=print)))
