@@ -4,9 +4,9 @@
 
 Every candidate of the default set that is a network is tuned on the table, in one process and on one thread, as
 ``taskloom compare`` does it: all trials and seeds of one width in one batched run. One by one, under Lightning's
-Trainer, the same trainings would take hours; so the first setting under the first seed is trained one by one, and its
-seconds per optimiser step are multiplied by the optimiser steps of all trainings. Both are measured in turns within one
-process, candidate after candidate. Estimators (the same code on both sides) are left out.
+Trainer, the same trainings would take hours; so of every width the first setting under the first seed is trained one by
+one, and its seconds per optimiser step are multiplied by the optimiser steps of all trainings of that width. Both are
+measured in turns within one process, width after width. Estimators (the same code on both sides) are left out.
 
 Data: folders ``school`` and ``parkinsons_telemonitoring`` below TASKLOOM_DATA (default ../shared/data).
 Prints a table and writes study.json beside this file.
@@ -79,10 +79,16 @@ def compare_one(candidate: Candidate, data: tl.MultiTaskData, problems: dict[int
     space = candidate.plan.space(data)
     tuner.plan(candidate.name, space, n_trials=trials)
     taken: list[Trial] = tuner.take(candidate.name)
-    batched, steps, trainings = timed(units_of(candidate, taken, space), problems, batched=True)
     first = dict([next(iter(problems.items()))])
-    alone, alone_steps, _ = timed([Unit(candidate, (taken[0],))], first, batched=False)
-    one_by_one = alone / alone_steps * steps
+    batched = one_by_one = 0.0
+    steps = trainings = 0
+    for unit in units_of(candidate, taken, space):
+        seconds, unit_steps, unit_trainings = timed([unit], problems, batched=True)
+        alone, alone_steps, _ = timed([Unit(candidate, unit.trials[:1])], first, batched=False)
+        batched += seconds
+        one_by_one += alone / alone_steps * unit_steps
+        steps += unit_steps
+        trainings += unit_trainings
     return {
         "candidate": candidate.name,
         "trainings": trainings,

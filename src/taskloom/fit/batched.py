@@ -13,18 +13,18 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from enum import Enum
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.func import vmap
 
 from taskloom.balance.base import Link
 from taskloom.data.batch import assemble
 from taskloom.engine.functional import Step, StepFunction
+from taskloom.fit._recorded import OverMembers
 from taskloom.fit._stacked import StackedAdamW, StackedData, StackedOrders, StackedParameters, stacked_constants
 from taskloom.fit.result import FitResult, History
 from taskloom.fit.training import Training, is_trained_in_phases
@@ -34,6 +34,8 @@ __all__ = ["reason_against_batching", "shape_signature", "train_batched"]
 
 # Validation inputs of all members are gathered at once up to this many numbers (256 MB in float32).
 _LARGEST_GATHER = 64_000_000
+# Floating point operations below which a step takes no longer than its dispatch (about a millisecond).
+_SMALL_STEP = 20_000_000
 # Plain attributes of modules that may differ between the members of a batch.
 _NOT_SETTINGS = frozenset({"training", "seed", "n_steps", "n_draws", "n_skipped"})
 
@@ -180,9 +182,9 @@ class _BatchedRun:
         self.objective_constants = torch.stack([training.objective.constants for training in trainings])
         labelled = torch.tensor([training.tensors.labelled_rows("validation") for training in trainings])
         self.counted = torch.stack([training.objective.scored for training in trainings]) & (labelled > 0)  # (M, K)
-        self._take_step = _mapped(self.function.gradients)
-        self._measure = _mapped(self.function.gramian)
-        self._evaluate = _mapped(self._validation_losses)
+        self._take_step = OverMembers(self.function.gradients, records=True)
+        self._measure = OverMembers(self.function.gramian)
+        self._evaluate = OverMembers(self._validation_losses)
 
     # -- the run ----------------------------------------------------------------------------------------------
 
@@ -310,9 +312,15 @@ class _BatchedRun:
     # -- keeping the stack small ------------------------------------------------------------------------------
 
     def _compact(self, running: np.ndarray) -> None:
-        """Take stopped members out of the stack once they are half of it."""
+        """Take stopped members out of the stack once they are half of it, and once that saves time.
+
+        The dispatch of a step costs the same for any number of members; a smaller stack only pays where arithmetic
+        takes longer than dispatch.
+        """
         keep = np.flatnonzero(running[self.members])
-        if 2 * len(keep) > len(self.members):
+        rows = self.orders.width * (self.n_tasks if self.per_task else 1)
+        arithmetic = 6 * rows * self.parameters.matrix.numel()  # forward and backward, counted for one dense network
+        if 2 * len(keep) > len(self.members) or arithmetic < _SMALL_STEP:
             return
         index = torch.from_numpy(keep)
         rows = keep.tolist()
@@ -366,16 +374,6 @@ class _Records:
             if measured
             else np.zeros((0, self._n_tasks, self._n_tasks)),
         )
-
-
-def _mapped(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function over the member axis; an argument may be None."""
-
-    def call(*arguments: Any) -> Any:
-        dims = tuple(None if argument is None else 0 for argument in arguments)
-        return vmap(function, in_dims=dims, randomness="error")(*arguments)
-
-    return call
 
 
 def _pad(array: np.ndarray, width: int) -> np.ndarray:
