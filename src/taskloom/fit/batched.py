@@ -318,8 +318,8 @@ class _BatchedRun:
         takes longer than dispatch.
         """
         keep = np.flatnonzero(running[self.members])
-        rows = self.orders.width * (self.n_tasks if self.per_task else 1)
-        arithmetic = 6 * rows * self.parameters.matrix.numel()  # forward and backward, counted for one dense network
+        width = self.orders.width * (self.n_tasks if self.per_task else 1)
+        arithmetic = 6 * width * self.parameters.matrix.numel()  # forward and backward, counted for one dense network
         if 2 * len(keep) > len(self.members) or arithmetic < _SMALL_STEP:
             return
         index = torch.from_numpy(keep)
