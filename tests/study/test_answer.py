@@ -35,14 +35,14 @@ APART = "tuned single-task networks"
     [
         (
             report(a=0.8, b=1.2),
-            f"It depends on the task: sharing is better than {APART} for 'a' and worse (negative transfer) for 'b' (mean ",
+            f"It depends on the task: sharing is better than {APART} for 'a' and worse (negative transfer) for 'b'",
         ),
         (report(a=0.8, b=0.9), f"Yes: sharing is better than {APART} for all 2 tasks (mean gain +1"),
         (report(a=0.8, b=1.0), f"Yes: sharing is better than {APART} for 'a' (mean gain +10.0 %, 95 % interval "),
         (report(a=0.8), f"Yes: sharing is better than {APART} for the only task (mean gain +20.0 %"),
         (
             report(a=1.2, b=1.0),
-            f"No: sharing, the best way of learning together, is worse than {APART} (negative transfer) for 'a' (mean ",
+            f"No: sharing, the best way of learning together, is worse than {APART} (negative transfer) for 'a'",
         ),
         (report(a=1.0, b=1.0), f"It makes no difference that matters: sharing equals {APART} (mean gain "),
         (

@@ -212,6 +212,7 @@ def _candidates(
         name = line["candidate"]
         entry = described.get(name, {})
         report = reports.get(name)
+        scores = results.mean_scores(name)
         # Δm is in percent, and so must be the interval that stands beside it
         mean = report.mean_gain if report is not None and report.is_relative else None
         low, high = mean.interval if mean is not None else (None, None)
@@ -227,7 +228,7 @@ def _candidates(
                 low=finite(low),
                 high=finite(high),
                 seeds=_per_seed(mean, seeds) if mean is not None else (),
-                scores=tuple(finite(line.get(task.name)) for task in tasks),
+                scores=tuple(finite(scores.get(task.name)) for task in tasks),
                 parameters=finite(line["parameters"]),
                 train_seconds=finite(line["train_seconds"]),
                 predict_microseconds=finite(line["predict_microseconds"]),

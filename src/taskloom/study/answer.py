@@ -64,8 +64,8 @@ def _first(report: TransferReport, title: str) -> str:
     n_seeds = min(gain.n for gain in report.tasks)
     if n_seeds < report.seeds_needed:
         return (
-            f"Not settled: with {n_seeds} seed{'s' if n_seeds != 1 else ''} no test at the {100 * report.alpha:g} % level "
-            f"is possible for {title} against tuned single-task networks{gain}; use {report.seeds_needed} seeds."
+            f"Not settled: with {n_seeds} seed{'s' if n_seeds != 1 else ''} no test at the {100 * report.alpha:g} % "
+            f"level is possible for {title} against tuned single-task networks{gain}; use {report.seeds_needed} seeds."
         )
     return f"No difference was found between {title} and tuned single-task networks{gain}."
 

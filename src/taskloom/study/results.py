@@ -15,10 +15,11 @@ import polars as pl
 from taskloom.errors import DataError, StudyError, nearest
 from taskloom.metrics import TransferReport, transfer_report
 from taskloom.study.answer import answer_text
+from taskloom.study.best import Best
 from taskloom.study.diagnostics import UNMEASURED, conflict_shares, rates_of
 from taskloom.study.files import read_json, write_json
 
-__all__ = ["SCHEMAS", "Best", "Results"]
+__all__ = ["SCHEMAS", "Results"]
 
 SCHEMAS: Mapping[str, Mapping[str, type[pl.DataType]]] = {
     "scores": {
@@ -72,23 +73,6 @@ SCHEMAS: Mapping[str, Mapping[str, type[pl.DataType]]] = {
     "labelled": {"task": pl.String, "seed": pl.Int64, "part": pl.String, "rows": pl.Int64},
 }
 """Columns of every table of :class:`Results`."""
-
-
-@dataclass(frozen=True)
-class Best:
-    """The candidate with the best mean validation score.
-
-    Attributes:
-        candidate: its name.
-        title: how tables show it.
-        validation_score: mean over seeds of its validation score: loss over that of the best constant; lower is better.
-        settings: seed -> hyperparameters that were chosen.
-    """
-
-    candidate: str
-    title: str
-    validation_score: float
-    settings: Mapping[int, Mapping[str, Any]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -187,6 +171,14 @@ class Results:
             scores[task["name"]] = dict(zip(rows["seed"].to_list(), rows["value"].to_list(), strict=True))
         return scores
 
+    def mean_scores(self, candidate: str) -> dict[str, float]:
+        """Main metric of every counting task on test rows, mean over the seeds where it is finite."""
+        known = {
+            task: [value for value in by_seed.values() if math.isfinite(value)]
+            for task, by_seed in self.main_scores(candidate).items()
+        }
+        return {task: sum(values) / len(values) if values else math.nan for task, values in known.items()}
+
     # -- answers ------------------------------------------------------------------------------------------------
 
     def gains(self, candidate: str) -> TransferReport:
@@ -254,7 +246,9 @@ class Results:
             raise StudyError(f"there is no candidate of the family {family!r}; the comparison has {self.candidates}")
         entry = min(entries, key=lambda one: self.validation_score(one["name"]))
         runs = self.runs.filter(pl.col("candidate") == entry["name"])
-        chosen = {int(row["seed"]): json.loads(row["settings"]) for row in runs.sort("task").iter_rows(named=True)}
+        chosen: dict[int, dict[str, Any]] = {}
+        for row in runs.iter_rows(named=True):
+            chosen.setdefault(row["seed"], {})[row["task"]] = json.loads(row["settings"])
         return Best(entry["name"], entry["title"], self.validation_score(entry["name"]), chosen)
 
     def answer(self) -> str:
@@ -297,8 +291,9 @@ class Results:
         return pl.DataFrame(rows, schema=schema)
 
     def table(self) -> pl.DataFrame:
-        """One row per candidate, best Delta_m first: scores per task (mean test main metric), size and cost.
+        """One row per candidate, best Delta_m first: scores per task (see :meth:`mean_scores`), size and cost.
 
+        The column of a task has its name; ``" (task)"`` is added where another column is called so.
         ``parameters``, ``train_seconds`` and ``predict_microseconds`` (per row, all tasks) are means over seeds of the
         sums over a candidate's predictors.
         """
@@ -311,9 +306,8 @@ class Results:
             row: dict[str, Any] = {key: entry[key] for key in ("title", "family")}
             row = {"candidate": name, **row, "delta_m": 0.0 if name == self.reference else self.delta_m(name)}
             row["validation_score"] = self.validation_score(name)
-            for task, by_seed in self.main_scores(name).items():
-                known = [value for value in by_seed.values() if math.isfinite(value)]
-                row[task] = sum(known) / len(known) if known else math.nan
+            fixed = {*row, *costs}
+            row.update({task + " (task)" * (task in fixed): mean for task, mean in self.mean_scores(name).items()})
             row.update({cost: float(means[name][cost]) if name in means else math.nan for cost in costs})
             rows.append(row)
         rows.sort(key=lambda one: -one["delta_m"] if math.isfinite(one["delta_m"]) else math.inf)
@@ -392,5 +386,12 @@ class Results:
                 f"the results in {folder} have version {version}, this taskloom reads version {cls.version}; "
                 "run the comparison again"
             )
-        tables = {name: pl.read_parquet(folder / f"{name}.parquet") for name in SCHEMAS}
+        tables = {name: _read_table(folder / f"{name}.parquet") for name in SCHEMAS}
         return cls(settings=settings, environment=read_json(folder / "environment.json"), **tables)
+
+
+def _read_table(path: Path) -> pl.DataFrame:
+    try:
+        return pl.read_parquet(path)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise StudyError(f"{path} is missing or damaged ({error}); run the comparison again") from error

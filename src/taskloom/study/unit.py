@@ -29,8 +29,8 @@ __all__ = [
     "UnitOutcome",
     "read_pieces",
     "run_unit",
-    "stored_outcomes",
     "score_of_setting",
+    "stored_outcomes",
     "units_of",
 ]
 
