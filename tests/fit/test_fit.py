@@ -176,8 +176,12 @@ def test_a_torch_loader_and_mappings_of_inputs():
 def test_a_batch_without_a_task():
     given = batches("masks")
     alone = [(x, {"a": y["a"]}, {"a": m["a"]}) for x, y, m in given[:2]]
-    result = tl.fit(encoder(), (alone + given[2:], given), tasks=TASKS, balancer=tl.pcgrad(), schedule=SHORT)
-    assert np.isfinite(result.history.train_loss).all()
+    for balancer in (tl.pcgrad(), tl.uncertainty()):
+        result = tl.fit(encoder(), (alone + given[2:], given), tasks=TASKS, balancer=balancer, schedule=SHORT)
+        assert np.isfinite(result.history.train_loss).all()
+    for loader in (alone + given[2:], given[2:] + alone):
+        result = tl.fit(encoder(), (loader, given), tasks=TASKS, balancer=tl.equal("mean"), schedule=SHORT)
+        assert np.allclose(result.history.weights, [(3 / 3 + 2 * 1) / 5, 1 / 3, 1 / 3])
 
 
 @pytest.mark.parametrize("bad", [torch.zeros(3), (torch.zeros(3, 4), torch.zeros(3)), (1, {}, {}, {})])

@@ -29,6 +29,7 @@ class Link(nn.Module):
         needs: what the link must be given.
         reduces: True when it leaves one row.
         holds_tasks: True when it holds one entry per task; then it learns the tasks by :meth:`bind`.
+        is_constant: True when it does the same in every step: all that it looks at are the tasks that are there.
         head_gradient: what the method's paper does with heads; None when the link has no say.
 
     Example:
@@ -45,6 +46,7 @@ class Link(nn.Module):
     needs: ClassVar[Need] = Need.LOSSES
     reduces: ClassVar[bool] = False
     holds_tasks: ClassVar[bool] = False
+    is_constant: ClassVar[bool] = False
     head_gradient: ClassVar[HeadGradient | None] = None
 
     seed: int = 0

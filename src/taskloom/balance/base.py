@@ -76,6 +76,11 @@ class Balancer(Link):
         return bool(self.needs & (Need.GRAMIAN | Need.ROWS))
 
     @property
+    def is_constant(self) -> bool:  # type: ignore[override]
+        """True when the weights are the same in every step that has the same tasks."""
+        return all(link.is_constant for link in self)
+
+    @property
     def reduces(self) -> bool:  # type: ignore[override]
         """True when one row is left: a link reduces, or every link only rescales (then the rows are summed)."""
         return any(link.reduces for link in self) or all(isinstance(link, Scale) for link in self)

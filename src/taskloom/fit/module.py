@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import compress
 from typing import Any
 
@@ -70,6 +71,7 @@ class MultiTaskModule(pl.LightningModule):
         self.last_gramian: Tensor | None = None
         # what the chain decided, for the history; scales alone leave one row per task
         self._mix = torch.zeros(1, len(tasks))
+        self._constant_weights: Tensor | None = None
         balancer.register_forward_hook(lambda chain, given, flow: self.__dict__.update(_mix=flow.mix))
         self.last_validation_losses = torch.zeros(len(tasks))
         self._validation_outputs: list[tuple[dict[str, Tensor], Batch]] = []
@@ -95,32 +97,47 @@ class MultiTaskModule(pl.LightningModule):
             return None
         losses, active = task_losses(self.tasks, self.model(batch.inputs), targets=batch.targets, mask=batch.mask)
         here = active.tolist()
-        present = dict(compress(zip(self.model.tasks, losses.unbind(), strict=True), here))
-        scalar = self._scalar(losses, present)
+        scalar = self._scalar(losses, here)
         if scalar is None:
             self.diverged = True
             return None
         if self.measures_next_step:
-            self.last_gramian = self._gramian(present)
-        self.__dict__["last_step"] = (losses.detach(), self._weights_of_all(active), active)
+            self.last_gramian = self._gramian(self._present(losses, here))
+        self.__dict__["last_step"] = (losses.detach(), self._weights_of_all(active, all(here)), active)
         for name, penalty in self.model.penalties().items():
             if self.phase.penalties == "all" or (self.phase.penalties != "none" and name in self.phase.penalties):
                 scalar = scalar + penalty
         return scalar
 
-    def _scalar(self, losses: Tensor, present: dict[str, Tensor]) -> Tensor | None:
-        """What the balancer makes of the losses; None where losses or gradients are not finite."""
-        if self._weighs_losses and len(present) == len(self.tasks) and ranks() == 1:
-            return weighted_sum(losses, self.balancer) if bool(losses.detach().isfinite().all()) else None
-        if "shared" not in self.phase.train:  # no gradients of the tasks meet anywhere: each part learns from its own
-            total = losses.sum()
-            return total if bool(total.detach().isfinite()) else None
-        skipped = self.balancer.n_skipped
-        scalar = balance(present, self.balancer, shared=self.model, on_nonfinite="skip")
-        return scalar if self.balancer.n_skipped == skipped else None
+    def _present(self, losses: Tensor, here: list[bool]) -> dict[str, Tensor]:
+        return dict(compress(zip(self.model.tasks, losses.unbind(), strict=True), here))
 
-    def _weights_of_all(self, active: Tensor) -> Tensor:
+    def _scalar(self, losses: Tensor, here: list[bool]) -> Tensor | None:
+        """What the balancer makes of the losses; None where losses or gradients are not finite."""
+        if self._weighs_losses and all(here) and ranks() == 1:
+            scalar = self._weighted(losses)
+        elif "shared" not in self.phase.train:  # task gradients meet nowhere: each part learns from its own
+            scalar = losses.sum()
+        else:
+            skipped = self.balancer.n_skipped
+            scalar = balance(self._present(losses, here), self.balancer, shared=self.model, on_nonfinite="skip")
+            return scalar if self.balancer.n_skipped == skipped else None
+        return scalar if math.isfinite(scalar.item()) else None
+
+    def _weighted(self, losses: Tensor) -> Tensor:
+        """The scalar of a chain that looks at losses alone; constant weights are asked for once."""
+        if self._constant_weights is not None:
+            self.balancer.n_steps += 1
+            return torch.dot(self._constant_weights, losses)
+        scalar = weighted_sum(losses, self.balancer)
+        if self.balancer.is_constant:
+            self._constant_weights = self._mix.detach().sum(0).to(losses.dtype)
+        return scalar
+
+    def _weights_of_all(self, active: Tensor, all_here: bool) -> Tensor:
         """The weights that the chain decided on in this step, (K,); 0 for absent tasks."""
+        if all_here and self._constant_weights is not None:
+            return self._constant_weights
         weights = self._mix.detach().sum(0)
         if len(weights) == len(active):
             return weights

@@ -14,6 +14,7 @@ class Mean(Link):
     """Averages the rows (see :func:`mean`)."""
 
     needs: ClassVar[Need] = Need.NOTHING
+    is_constant: ClassVar[bool] = True
     reduces: ClassVar[bool] = True
 
     def forward(self, flow: Flow) -> Flow:

@@ -16,6 +16,7 @@ class Sum(Link):
     """Adds the rows (see :func:`sum_`)."""
 
     needs: ClassVar[Need] = Need.NOTHING
+    is_constant: ClassVar[bool] = True
     reduces: ClassVar[bool] = True
 
     def forward(self, flow: Flow) -> Flow:

@@ -21,6 +21,7 @@ class ScaleBy(Scale):
     """Multiplies every row by a constant (see :func:`scale_by`)."""
 
     needs: ClassVar[Need] = Need.NOTHING
+    is_constant: ClassVar[bool] = True
 
     values: Tensor
 
