@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from itertools import compress
 from typing import Any
@@ -204,3 +205,7 @@ class MultiTaskModule(pl.LightningModule):
         # the fused kernel does its own unscaling, which the Trainer cannot combine with clipping under mixed precision
         plain = self.trainer.precision in ("32-true", "64-true")
         return torch.optim.AdamW(groups, fused=plain)
+
+
+# Lightning looks at this signature in every step; a stored one is found at once
+MultiTaskModule.training_step.__dict__["__signature__"] = inspect.signature(MultiTaskModule.training_step)
