@@ -34,8 +34,8 @@ __all__ = ["reason_against_batching", "shape_signature", "train_batched"]
 
 # Validation inputs of all members are gathered at once up to this many numbers (256 MB in float32).
 _LARGEST_GATHER = 64_000_000
-# Floating point operations below which a step takes no longer than its dispatch (about a millisecond).
-_SMALL_STEP = 20_000_000
+# Floating point operations in the time that it takes to record a step anew (about 0.6 s of one core).
+_WORTH_A_NEW_STACK = 24_000_000_000
 # Plain attributes of modules that may differ between the members of a batch.
 _NOT_SETTINGS = frozenset({"training", "seed", "n_steps", "n_draws", "n_skipped"})
 
@@ -312,15 +312,17 @@ class _BatchedRun:
     # -- keeping the stack small ------------------------------------------------------------------------------
 
     def _compact(self, running: np.ndarray) -> None:
-        """Take stopped members out of the stack once they are half of it, and once that saves time.
+        """Take stopped members out of the stack once they are half of it and that saves time.
 
-        The dispatch of a step costs the same for any number of members; a smaller stack only pays where arithmetic
-        takes longer than dispatch.
+        The dispatch of a step costs the same for any number of members, and a stack of another size is recorded anew.
+        The arithmetic that is saved until the last member can have stopped must be worth it. The rule counts
+        operations and not seconds, so that a repeated run takes the same decisions.
         """
         keep = np.flatnonzero(running[self.members])
         width = self.orders.width * (self.n_tasks if self.per_task else 1)
-        arithmetic = 6 * width * self.parameters.matrix.numel()  # forward and backward, counted for one dense network
-        if 2 * len(keep) > len(self.members) or arithmetic < _SMALL_STEP:
+        arithmetic = 6 * width * self.parameters.matrix.numel()  # of a step, forward and backward, of dense layers
+        saved = arithmetic * (1 - len(keep) / len(self.members)) * self.schedule.patience * int(self.steps.max())
+        if 2 * len(keep) > len(self.members) or saved < _WORTH_A_NEW_STACK:
             return
         index = torch.from_numpy(keep)
         rows = keep.tolist()
