@@ -112,7 +112,8 @@ def _check(path: Path, configuration: Mapping[str, Any]) -> None:
     old = read_json(file)
     if old.get("fingerprint") == configuration["fingerprint"]:
         return
-    before, now = old.get("settings", {}), json.loads(json.dumps(configuration["settings"], default=str))
+    now = _fixed(json.loads(json.dumps(configuration["settings"], default=str)))
+    before = _fixed(old.get("settings", {}))
     shown = "; ".join(f"{place}: {_short(a)} there, {_short(b)} now" for place, a, b in _differences(before, now)[:3])
     raise StudyError(
         f"the folder {path} holds another comparison ({shown or 'written by another version'}); give another output "
@@ -120,16 +121,28 @@ def _check(path: Path, configuration: Mapping[str, Any]) -> None:
     )
 
 
-def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
-    """What differs between two configurations, named by its place: ``data n_rows``, ``seed``."""
-    found = []
-    for name in sorted(_fixed(now)):
-        a, b = before.get(name), now[name]
-        if isinstance(a, dict) and isinstance(b, dict):
-            found += [(f"{name} {key}", a.get(key), b[key]) for key in b if a.get(key) != b[key] and key != "source"]
-        elif a != b:
-            found.append((name, a, b))
-    return found
+def _differences(before: Any, now: Any, place: str = "") -> list[tuple[str, Any, Any]]:
+    """What differs between two configurations, named by its place: ``data n_rows``, ``tasks 'height' loss``."""
+    if before == now:
+        return []
+    if isinstance(before, dict) and isinstance(now, dict):
+        return [
+            difference
+            for key in sorted(now)
+            for difference in _differences(before.get(key), now[key], f"{place} {key}".strip())
+        ]
+    if isinstance(before, list) and isinstance(now, list) and _names(before) == _names(now) != []:
+        return [
+            difference
+            for old, new in zip(before, now, strict=True)
+            for difference in _differences(old, new, f"{place} {new['name']!r}")
+        ]
+    return [(place, before, now)]
+
+
+def _names(entries: list[Any]) -> list[str]:
+    """Names of the entries of a list; empty if some have none."""
+    return [entry["name"] for entry in entries] if all(isinstance(entry, dict) for entry in entries) else []
 
 
 def _short(value: Any) -> str:

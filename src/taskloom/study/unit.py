@@ -202,7 +202,7 @@ def _record(predictor: Learned) -> dict[str, Any]:
     fit = predictor.fit
     return {
         "tasks": list(predictor.tasks),
-        "score": predictor.score,
+        "score": predictor.score if math.isfinite(predictor.score) else None,
         "parameters": predictor.parameters,
         "seconds": predictor.seconds,
         "epochs": fit.history.epochs if fit is not None else 0,
