@@ -156,13 +156,13 @@ def orchestration() -> dict[str, Any]:
         with TemporaryDirectory() as folder:
             start = time.perf_counter()
             tl.compare(
-                data, candidates=candidates, budget=trials, seeds=3, workers=1, out=Path(folder) / "run", progress=False
+                data, candidates=candidates, budget=trials, seeds=5, workers=1, out=Path(folder) / "run", progress=False
             )
             return time.perf_counter() - start
 
     whole(1)  # loads modules
     spent.update(trainings=0.0, steps=0.0)
-    seconds = whole(6)
+    seconds = whole(8)
     return {
         "seconds": seconds,
         "training_seconds": spent["trainings"],
