@@ -17,8 +17,6 @@ _CANDIDATES = (
     "hard_sharing_tuned_weights",
     "hard_sharing_uncertainty",
     "hard_sharing_pcgrad",
-    "soft_sharing_mean",
-    "hard_soft_mix",
     "linear",
     "boosted_trees",
 )
