@@ -60,7 +60,7 @@ def carry_out(
         units: the work.
         problems: seed -> data under its split.
         folder: where finished units are stored.
-        begins: called when a unit begins (in this process) or is handed out.
+        begins: called when a unit begins, if it is carried out in this process.
     """
     work = sum(len(unit.trials) for unit in units) * len(problems)
     processes = min(n_processes(study.workers), len(units))
@@ -81,9 +81,14 @@ def carry_out(
     with warnings.catch_warnings():
         # a worker that has grown is replaced between two units; that is no news for the user
         warnings.filterwarnings("ignore", message="A worker stopped while some jobs")
-        for place, outcome in pool(calls):
-            begins(units[place])
-            yield units[place], outcome
+        # nor is that units were given up when the run is stopped: what is finished is kept
+        warnings.filterwarnings("ignore", message=".* tasks which were still being processed")
+        outcomes = pool(calls)
+        try:
+            for place, outcome in outcomes:
+                yield units[place], outcome
+        finally:
+            outcomes.close()
 
 
 _problems: dict[str, dict[int, Problem]] = {}
