@@ -112,7 +112,9 @@ def test_single_tasks_are_members_of_one_run(layout, request, deviation):
         assert deviation(found, expected) < 1e-9
 
 
-@pytest.mark.parametrize("balancer", [tl.equal, tl.uncertainty, lambda: tl.pcgrad(seed=1)], ids=["equal", "uncertainty", "pcgrad"])
+@pytest.mark.parametrize(
+    "balancer", [tl.equal, tl.uncertainty, lambda: tl.pcgrad(seed=1)], ids=["equal", "uncertainty", "pcgrad"]
+)
 def test_who_else_is_in_the_run_does_not_matter(multi_label, deviation, balancer):
     schedule = Schedule(max_epochs=8, patience=2, batch_size=16, measure_every=3)
     members = [
