@@ -32,16 +32,20 @@ def train(
         >>> train([])
         []
     """
+    alone = {
+        position
+        for position, training in enumerate(trainings)
+        if not batched or reason_against_batching(training) is not None
+    }
     groups: dict[object, list[int]] = {}
     for position, training in enumerate(trainings):
-        alone = not batched or reason_against_batching(training) is not None
-        groups.setdefault(("alone", position) if alone else shape_signature(training), []).append(position)
+        key = ("alone", position) if position in alone else shape_signature(training)
+        groups.setdefault(key, []).append(position)
     results: dict[int, FitResult] = {}
     for positions in groups.values():
         for part in _parts(trainings, positions):
             members = [trainings[position] for position in part]
-            single = len(members) == 1 and (not batched or reason_against_batching(members[0]) is not None)
-            made = [_train_alone(members[0])] if single else train_batched(members)
+            made = [_train_alone(members[0])] if part[0] in alone else train_batched(members)
             results.update(zip(part, made, strict=True))
             if finished is not None:
                 finished(len(part))
