@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vjp, vmap
 
+from taskloom.balance.flow import Rows
 from taskloom.data.batch import Batch, assemble
 from taskloom.losses import task_losses
 from taskloom.task import Task
@@ -272,11 +273,5 @@ class StepFunction:
 
 
 def _gramian(rows: Mapping[str, Tensor]) -> Tensor:
-    """Inner products of stacked rows, accumulated in float64 while the matrix is small (balancing rule 2.4)."""
-    parts = []
-    for row in rows.values():
-        flat = row.reshape(len(row), -1)
-        wide = flat.double() if len(row) <= 64 else flat
-        parts.append(wide @ wide.T)
-    total = torch.stack(parts).sum(0)
-    return (total + total.T) / 2
+    """Inner products (K, K) of stacked rows by parameter name."""
+    return Rows(tuple(row.reshape(len(row), -1) for row in rows.values())).gramian()
