@@ -15,7 +15,10 @@ import torch
 from torch import Tensor
 
 from taskloom.data.batch import Batch, assemble
+from taskloom.data.multitask import MultiTaskData
 from taskloom.data.order import RowOrder, automatic_batch_size
+from taskloom.data.prepare import Preparation
+from taskloom.data.split import Split
 from taskloom.errors import DataError, TaskError, nearest
 from taskloom.task import Task, check_tasks
 
@@ -74,6 +77,29 @@ class TaskTensors:
                 raise DataError(
                     f"task {task.name!r} has no labelled row in the training part; give it some or leave it out"
                 )
+
+    @classmethod
+    def prepared(
+        cls, data: MultiTaskData, preparation: Preparation, parts: Split, *, dtype: torch.dtype
+    ) -> TaskTensors:
+        """Tensors of a data set under a split, prepared by its training rows.
+
+        Args:
+            data: the data set.
+            preparation: fitted on ``parts.train``.
+            parts: the rows of each part.
+            dtype: floating point type of inputs and targets.
+        """
+        known = np.stack([data.mask[task.name] for task in data.tasks], axis=1)  # (n, K)
+        return cls(
+            tasks=data.tasks,
+            inputs=torch.from_numpy(np.array(preparation.inputs(data))).to(dtype),
+            targets=torch.from_numpy(np.where(known, preparation.targets(data), 0.0)).to(dtype),
+            mask=torch.from_numpy(known),
+            train=parts.train,
+            validation=parts.validation,
+            task_ids=data.task_ids,
+        )
 
     @property
     def per_task(self) -> bool:

@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -139,17 +138,7 @@ def fit(
 def _prepared(data: MultiTaskData, split: Splitter | None, seed: int) -> tuple[TaskTensors, Preparation]:
     parts = (split if split is not None else default_split(data)).split(data, seed)
     preparation = Preparation.fit(data, parts.train)
-    known = np.stack([data.mask[task.name] for task in data.tasks], axis=1)
-    tensors = TaskTensors(
-        tasks=data.tasks,
-        inputs=torch.from_numpy(np.array(preparation.inputs(data), dtype=np.float32)),
-        targets=torch.from_numpy(np.where(known, preparation.targets(data), 0.0)).float(),
-        mask=torch.from_numpy(known),
-        train=parts.train,
-        validation=parts.validation,
-        task_ids=data.task_ids,
-    )
-    return tensors, preparation
+    return TaskTensors.prepared(data, preparation, parts, dtype=torch.float32), preparation
 
 
 def _network(model: nn.Module, tasks: Sequence[Task], example: Any, seed: int) -> MultiTaskModel:

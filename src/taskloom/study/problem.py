@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
@@ -61,18 +62,8 @@ class Problem:
         self.main = tuple(main)
         self.split = splitter.split(data, seed)
         self.preparation = Preparation.fit(data, self.split.train)
-        inputs = np.asarray(self.preparation.inputs(data))
-        known = np.stack([data.mask[task.name] for task in data.tasks], axis=1)
-        targets = np.where(known, self.preparation.targets(data), 0.0)
-        self.tensors = TaskTensors(
-            tasks=data.tasks,
-            inputs=torch.from_numpy(inputs.reshape(len(inputs), -1)).to(dtype),
-            targets=torch.from_numpy(targets).to(dtype),
-            mask=torch.from_numpy(known),
-            train=self.split.train,
-            validation=self.split.validation,
-            task_ids=data.task_ids,
-        )
+        tensors = TaskTensors.prepared(data, self.preparation, self.split, dtype=dtype)
+        self.tensors = replace(tensors, inputs=tensors.inputs.flatten(1))  # the catalogue's networks take rows
         self._singles: dict[tuple[str, ...], tuple[TaskTensors, Objective]] = {}
 
     @property
