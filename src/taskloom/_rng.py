@@ -8,6 +8,8 @@ undisturbed one.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,7 +17,7 @@ import numpy as np
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["numpy_stream", "stream_seed", "torch_stream"]
+__all__ = ["initial_weights", "numpy_stream", "stream_seed", "torch_stream"]
 
 
 def stream_seed(seed: int, purpose: str, *numbers: int) -> int:
@@ -47,3 +49,17 @@ def torch_stream(seed: int, purpose: str, *numbers: int) -> torch.Generator:
     import torch
 
     return torch.Generator().manual_seed(stream_seed(seed, purpose, *numbers))
+
+
+@contextmanager
+def initial_weights(seed: int, purpose: str = "init") -> Iterator[None]:
+    """Draw the initial weights of networks built in this block from the stream of a seed.
+
+    Networks of different candidates that are built with one seed start from the same encoder weights where their
+    shapes agree: initial weights are paired over candidates.
+    """
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(stream_seed(seed, purpose))
+        yield

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import taskloom as tl
+from taskloom._rng import initial_weights
 from taskloom.balance.base import Scale
 from taskloom.couplings import PairwiseDistance, TraceNorm
 from taskloom.data.tensors import TaskTensors
@@ -22,7 +23,6 @@ from taskloom.nn.phase import Phase
 from taskloom.study.catalogue import catalogue
 from taskloom.study.plans._networks import Shape
 from taskloom.study.plans.together import Together
-from taskloom.study.problem import initial_weights
 
 TOGETHER = {candidate.name: candidate.plan for candidate in catalogue() if isinstance(candidate.plan, Together)}
 FOR_SEVERAL_SETS = {"pooled", "conditioned_one_hot", "conditioned_embedding", "conditioned_film"}

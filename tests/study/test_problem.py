@@ -8,10 +8,11 @@ import torch
 from sklearn import metrics as reference
 
 import taskloom as tl
+from taskloom._rng import initial_weights
 from taskloom.data.split import RandomSplit
 from taskloom.errors import TaskError
 from taskloom.study.catalogue import catalogue
-from taskloom.study.problem import Problem, initial_weights
+from taskloom.study.problem import Problem
 from taskloom.study.space import default_settings
 
 

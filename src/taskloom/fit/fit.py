@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from taskloom._rng import stream_seed
+from taskloom._rng import initial_weights
 from taskloom.balance import equal
 from taskloom.balance.base import Balancer
 from taskloom.data.multitask import MultiTaskData
@@ -145,8 +145,7 @@ def _network(model: nn.Module, tasks: Sequence[Task], example: Any, seed: int) -
     """The model itself, or an encoder under linear heads whose weights follow the seed."""
     if isinstance(model, MultiTaskModel):
         return model
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(stream_seed(seed, "init"))
+    with initial_weights(seed):
         return HardSharing(model, tasks, example=example)
 
 

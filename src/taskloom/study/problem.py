@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 
@@ -11,7 +10,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from taskloom._rng import stream_seed
 from taskloom.data.prepare import Preparation
 from taskloom.data.split import Splitter
 from taskloom.data.table import MultiTaskData
@@ -21,19 +19,7 @@ from taskloom.metrics import Metric, default_metrics
 from taskloom.nn.model import MultiTaskModel
 from taskloom.task import Task
 
-__all__ = ["Problem", "initial_weights", "metrics_of"]
-
-
-@contextmanager
-def initial_weights(seed: int, purpose: str = "init") -> Iterator[None]:
-    """Draw the initial weights of networks built in this block from the stream of a seed.
-
-    Networks of different candidates that are built with one seed start from the same encoder weights where their
-    shapes agree: initial weights are paired over candidates.
-    """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(stream_seed(seed, purpose))
-        yield
+__all__ = ["Problem", "metrics_of"]
 
 
 class Problem:

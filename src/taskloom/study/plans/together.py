@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from taskloom._rng import initial_weights
 from taskloom.balance.base import Balancer
 from taskloom.data.table import MultiTaskData
 from taskloom.fit.training import Training
@@ -17,7 +18,7 @@ from taskloom.study.plans._networks import (
     optimiser_settings,
     schedule_for,
 )
-from taskloom.study.problem import Problem, initial_weights
+from taskloom.study.problem import Problem
 from taskloom.study.space import Parameter, Settings
 
 __all__ = ["Together"]

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from taskloom._rng import initial_weights
 from taskloom.balance.reduce.sum import equal
 from taskloom.data.table import MultiTaskData
 from taskloom.fit.result import FitResult
@@ -21,7 +22,7 @@ from taskloom.study.plans._networks import (
     optimiser_settings,
     schedule_for,
 )
-from taskloom.study.problem import Problem, initial_weights
+from taskloom.study.problem import Problem
 from taskloom.study.space import LogRange, Parameter, Settings
 
 __all__ = ["Transfer"]
