@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from itertools import groupby
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.optim.adamw import adamw
 
 from taskloom.data.order import RowOrder
 from taskloom.data.tensors import TaskTensors
@@ -18,8 +20,7 @@ __all__ = ["StackedAdamW", "StackedData", "StackedOrders", "StackedParameters"]
 class StackedParameters:
     """The trainable parameters of M modules of one shape in one matrix (M, P).
 
-    ``views`` gives them back by name, (M, ...) each, sharing the matrix's memory: the optimiser works on rows of
-    the matrix, the forward pass on the views.
+    The optimiser works on rows of the matrix, the forward pass on its views by name.
     """
 
     def __init__(self, modules: Sequence[nn.Module]) -> None:
@@ -35,24 +36,20 @@ class StackedParameters:
             if parameters:
                 torch.cat([parameter.detach().reshape(-1) for parameter in parameters.values()], out=row)
 
-    def views(self, rows: slice = slice(None)) -> dict[str, Tensor]:
-        """Parameters by name, (M, ...), as views of the matrix."""
-        parts = self.matrix[rows].split(self.sizes, dim=1)
-        return {
-            name: part.unflatten(1, shape) if shape else part.squeeze(1)
-            for (name, shape), part in zip(self.shapes.items(), parts, strict=True)
-        }
+    def views(self, vector: Tensor) -> dict[str, Tensor]:
+        """Parameters by name, as views of one member's row (P,)."""
+        parts = vector.split(self.sizes) if self.sizes else ()
+        return {name: part.view(shape) for (name, shape), part in zip(self.shapes.items(), parts, strict=True)}
 
     def flatten(self, gradients: dict[str, Tensor]) -> Tensor:
-        """Gradients by name as one matrix (M, P)."""
-        return torch.cat([gradients[name].reshape(len(self.matrix), -1) for name in self.shapes], dim=1)
+        """Gradients of one member by name as one vector (P,)."""
+        if not self.sizes:
+            return self.matrix.new_zeros(0)
+        return torch.cat([gradients[name].reshape(-1) for name in self.shapes])
 
     def row(self, matrix: Tensor, position: int) -> dict[str, Tensor]:
         """One row of a matrix of this layout as parameters by name (copies)."""
-        parts = matrix[position].split(self.sizes)
-        return {
-            name: part.reshape(shape).clone() for (name, shape), part in zip(self.shapes.items(), parts, strict=True)
-        }
+        return {name: view.clone() for name, view in self.views(matrix[position]).items()}
 
 
 def stacked_constants(modules: Sequence[nn.Module]) -> dict[str, Tensor]:
@@ -69,65 +66,87 @@ def stacked_constants(modules: Sequence[nn.Module]) -> dict[str, Tensor]:
 class StackedAdamW:
     """torch's AdamW over the rows of one matrix, with settings per row.
 
-    Rows with equal settings must stand together; each run of them is one parameter group, so that the arithmetic
-    is torch's own, whatever the number of members.
+    Rows with equal settings must stand together; each run of them is one block with one call of torch's own update,
+    so that the arithmetic is the same whatever the number of members.
 
     Args:
         matrix: (M, P) parameters, updated in place.
         learning_rates: (M,) learning rate of each row.
         weight_decays: (M,) weight decay of each row.
-        keys: (M,) rows with different keys are never in one group (members that may skip a step).
+        keys: (M,) rows with different keys are never in one block (members that may skip a step).
     """
 
     def __init__(
         self, matrix: Tensor, learning_rates: Sequence[float], weight_decays: Sequence[float], keys: Sequence[Hashable]
     ) -> None:
-        self._settings: list[tuple[float, float, Hashable]] = list(
-            zip(learning_rates, weight_decays, keys, strict=True)
-        )
-        self._build(matrix)
+        settings = zip(learning_rates, weight_decays, keys, strict=True)
+        self._use(matrix, torch.zeros_like(matrix), torch.zeros_like(matrix), list(settings), [0.0] * len(matrix))
 
-    def _build(self, matrix: Tensor) -> None:
-        self.blocks: list[slice] = []
-        groups, start = [], 0
-        for (learning_rate, weight_decay, _), run in groupby(self._settings):
-            length = len(list(run))
-            block = slice(start, start + length)
-            start += length
-            self.blocks.append(block)
-            groups.append({"params": [nn.Parameter(matrix[block])], "lr": learning_rate, "weight_decay": weight_decay})
-        self._optimiser = torch.optim.AdamW(groups, fused=True) if matrix.numel() else None
+    def _use(
+        self,
+        matrix: Tensor,
+        first: Tensor,
+        second: Tensor,
+        settings: list[tuple[float, float, Hashable]],
+        steps: Sequence[float],
+    ) -> None:
+        self._first, self._second, self._settings = first, second, settings
+        self._blocks: list[_Block] = []
+        start = 0
+        for (learning_rate, weight_decay, _), run in groupby(settings):
+            stop = start + len(list(run))
+            rows = slice(start, stop)
+            step = torch.tensor(steps[start])  # torch counts in a float32 tensor
+            self._blocks.append(
+                _Block(rows, [matrix[rows]], [first[rows]], [second[rows]], [step], learning_rate, weight_decay)
+            )
+            start = stop
 
     def step(self, gradient: Tensor, skipped: Sequence[bool]) -> None:
         """One update; ``skipped`` (M,) names the rows (whole blocks) that do not take part."""
-        if self._optimiser is None:
+        if not gradient.shape[1]:
             return
-        for block, group in zip(self.blocks, self._optimiser.param_groups, strict=True):
-            group["params"][0].grad = None if skipped[block.start] else gradient[block]
-        self._optimiser.step()
+        for block in self._blocks:
+            if not skipped[block.rows.start]:
+                adamw(
+                    block.parameters,
+                    [gradient[block.rows]],
+                    block.first,
+                    block.second,
+                    [],
+                    block.steps,
+                    fused=True,
+                    amsgrad=False,
+                    beta1=0.9,
+                    beta2=0.999,
+                    lr=block.learning_rate,
+                    weight_decay=block.weight_decay,
+                    eps=1e-8,
+                    maximize=False,
+                )
 
     def select(self, matrix: Tensor, rows: Sequence[int]) -> None:
         """Go on with some of the rows; ``matrix`` holds their parameters (len(rows), P)."""
-        old = self._optimiser
-        old_blocks = self.blocks
-        block_of = np.repeat(np.arange(len(old_blocks)), [block.stop - block.start for block in old_blocks])
+        block_of = np.repeat(
+            np.arange(len(self._blocks)), [block.rows.stop - block.rows.start for block in self._blocks]
+        )
         # every block counts its own steps: rows of two blocks stay apart also when what stood between them has left
-        self._settings = [(*self._settings[row][:2], int(block_of[row])) for row in rows]
-        self._build(matrix)
-        if old is None or self._optimiser is None:
-            return
-        for block, group in zip(self.blocks, self._optimiser.param_groups, strict=True):
-            chosen = list(rows[block])
-            before = int(block_of[chosen[0]])
-            origin = old_blocks[before].start
-            state = old.state.get(old.param_groups[before]["params"][0], {})
-            if state:
-                index = torch.as_tensor([row - origin for row in chosen])
-                self._optimiser.state[group["params"][0]] = {
-                    "step": state["step"].clone(),
-                    "exp_avg": state["exp_avg"][index],
-                    "exp_avg_sq": state["exp_avg_sq"][index],
-                }
+        settings: list[tuple[float, float, Hashable]] = [(*self._settings[row][:2], int(block_of[row])) for row in rows]
+        steps = [float(self._blocks[block_of[row]].steps[0]) for row in rows]
+        index = torch.as_tensor(rows)
+        self._use(matrix, self._first[index], self._second[index], settings, steps)
+
+
+class _Block(NamedTuple):
+    """Neighbouring rows with equal settings, and their state in the form in which torch's update takes it."""
+
+    rows: slice
+    parameters: list[Tensor]
+    first: list[Tensor]
+    second: list[Tensor]
+    steps: list[Tensor]
+    learning_rate: float
+    weight_decay: float
 
 
 class StackedData:
@@ -147,14 +166,14 @@ class StackedData:
         """Inputs, targets and masks of some members' rows.
 
         Args:
-            members: (m,) which data set each leading entry belongs to.
-            rows: (m, b) or (m, K, b) rows of that data set.
+            members: (m,) which data set each entry of the member axis belongs to.
+            rows: (..., m, b) or (..., m, K, b) rows of that data set; the leading axes are steps, for example.
             real: False on padding.
 
         Returns:
-            inputs (m, b, ...) or (m, K, b, ...), targets and mask (m, b, K) or (m, K, b).
+            inputs (..., m, b, d) or (..., m, K, b, d), targets and mask (..., m, b, K) or (..., m, K, b).
         """
-        shape = (-1, *[1] * (rows.ndim - 1))
+        shape = (-1, *[1] * (2 if self.per_task else 1))
         at_inputs = torch.from_numpy(rows + self._input_base[members].reshape(shape))
         at_targets = torch.from_numpy(rows + self._target_base[members].reshape(shape))
         keep = torch.from_numpy(np.ascontiguousarray(real))
@@ -195,7 +214,7 @@ class StackedOrders:
         self.width = max(order.width for order in orders)
 
     def epoch(self, epoch: int, members: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Rows and real slots of some members, (m, steps, width) or (m, steps, K, width)."""
+        """Rows and real slots of some members, (steps, m, width) or (steps, m, K, width)."""
         used, inverse = np.unique(self._of_member[members], return_inverse=True)
         steps = int(self.steps[members].max())
         rows, real = [], []
@@ -208,4 +227,4 @@ class StackedOrders:
             ]
             rows.append(np.pad(one_rows, missing, mode="edge"))
             real.append(np.pad(one_real, missing))
-        return np.stack(rows)[inverse], np.stack(real)[inverse]
+        return np.stack(rows, axis=1)[:, inverse], np.stack(real, axis=1)[:, inverse]

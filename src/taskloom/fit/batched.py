@@ -2,7 +2,7 @@
 
 The members of a run - seeds, tasks, learning rates, loss weights of one architecture - have their parameters stacked
 and take every step together under ``torch.func.vmap``; each has its own row order, optimiser settings and early
-stopping. A member that has stopped is masked, and taken out of the stack once half of them have stopped. The result
+stopping. A member that has stopped is masked, and taken out of the stack when that saves time. The result
 of a member is that of training it alone (equal to rounding), so this is an optimisation and not another way to train.
 
 Arithmetic. A 2 x 64 network at batch 64 needs about 4 MFLOP a step, some 0.05 ms, but 0.3 ms of Python and dispatch:
@@ -12,8 +12,9 @@ stacking M networks divides the latter by M.
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from enum import Enum
 from typing import Any
 
@@ -34,8 +35,10 @@ __all__ = ["reason_against_batching", "shape_signature", "train_batched"]
 
 # Validation inputs of all members are gathered at once up to this many numbers (256 MB in float32).
 _LARGEST_GATHER = 64_000_000
-# Floating point operations in the time that it takes to record a step anew (about 0.6 s of one core).
-_WORTH_A_NEW_STACK = 24_000_000_000
+# Training inputs are gathered for several steps at once up to this many numbers (they stay in the cache).
+_EPOCH_GATHER = 1_000_000
+# Floating point operations in the time that it takes to record a step anew (about 0.07 s of one core).
+_WORTH_A_NEW_STACK = 4_000_000_000
 # Plain attributes of modules that may differ between the members of a batch.
 _NOT_SETTINGS = frozenset({"training", "seed", "n_steps", "n_draws", "n_skipped"})
 
@@ -182,9 +185,10 @@ class _BatchedRun:
         self.objective_constants = torch.stack([training.objective.constants for training in trainings])
         labelled = torch.tensor([training.tensors.labelled_rows("validation") for training in trainings])
         self.counted = torch.stack([training.objective.scored for training in trainings]) & (labelled > 0)  # (M, K)
-        self._take_step = OverMembers(self.function.gradients, records=True)
-        self._measure = OverMembers(self.function.gramian)
+        self._take_step = OverMembers(self._step)
+        self._measure = OverMembers(self._gramian)
         self._evaluate = OverMembers(self._validation_losses)
+        self._validation: tuple[tuple[Any, ...], tuple[Tensor, Tensor, Tensor]] | None = None
 
     # -- the run ----------------------------------------------------------------------------------------------
 
@@ -218,36 +222,66 @@ class _BatchedRun:
 
     def _train_epoch(self, epoch: int, running: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """One epoch: mean losses and weights (m, K), and which rows of the stack have diverged (m,)."""
-        rows, real = self.orders.epoch(epoch, self.members)
         steps = self.steps[self.members]
-        loss_sum, weight_sum = torch.zeros(2, len(self.members), self.n_tasks, dtype=torch.float64)
-        counts = torch.zeros(len(self.members), self.n_tasks, dtype=torch.float64)
         measured = np.asarray([self.trainings[member].measures(epoch) for member in self.members])
-        parameters, own = self.parameters.views(), self.own.views()
+        standing = (self.parameters.matrix, self.constants, self.own.matrix, self.own_constants)
         diverged = torch.zeros(len(self.members), dtype=torch.bool)
-        for step in range(int(steps.max())):
-            batch = self.data.gather(self.members, rows[:, step], real[:, step])
+        taken: list[tuple[Tensor, Tensor, Tensor]] = []
+        for step, batch in enumerate(self._batches(epoch)):
             if step == 0 and measured.any():
-                gramians = self._measure(parameters, self.constants, *batch)
+                gramians = self._measure(standing[:2], *batch).double().numpy()
                 for row in np.flatnonzero(measured & running[self.members]):
-                    self.records.measured(int(self.members[row]), epoch, gramians[row].double().numpy())
-            result: Step = self._take_step(
-                parameters, self.constants, own, self.own_constants, *batch, self._draws(epoch, step)
-            )
+                    self.records.measured(int(self.members[row]), epoch, gramians[row])
+            *found, gradient, own_gradient = self._take_step(standing, *batch, self._draws(epoch, step))
+            taken.append(tuple(found))
             skipped = (steps <= step).tolist()
-            self.optimiser.step(self.parameters.flatten(result.gradients), skipped)
-            if self.own.sizes:
-                self.own_optimiser.step(self.own.flatten(result.balancer_gradients), skipped)
+            self.optimiser.step(gradient, skipped)
+            self.own_optimiser.step(own_gradient, skipped)
             diverged |= self._replace_diverged()
-            took = result.active & torch.from_numpy(steps > step)[:, None]
-            loss_sum += torch.where(took, result.losses, 0.0)
-            weight_sum += torch.where(took, result.weights, 0.0)
-            counts += took
         self.done_steps[self.members] += np.where(running[self.members], steps, 0)
+        losses, weights, active = (torch.stack(one) for one in zip(*taken, strict=True))  # (steps, m, K)
+        took = active & (torch.from_numpy(steps) > torch.arange(len(taken))[:, None])[..., None]
+        counts = took.sum(0)
+        loss_sum = torch.where(took, losses.double(), 0.0).sum(0)
+        weight_sum = torch.where(took, weights.double(), 0.0).sum(0)
         diverged |= ~loss_sum.isfinite().all(1)
         mean_loss, mean_weight = (loss_sum / counts).numpy(), (weight_sum / counts).numpy()
         mean_loss[diverged.numpy()] = mean_weight[diverged.numpy()] = np.nan
         return mean_loss, mean_weight, diverged.numpy()
+
+    def _batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Inputs, targets and masks of all members, step by step; gathered for several steps at once."""
+        rows, real = self.orders.epoch(epoch, self.members)
+        numbers = rows[0].size * int(np.prod(self.data.inputs.shape[1:]))
+        at_once = max(1, _EPOCH_GATHER // numbers)
+        for start in range(0, len(rows), at_once):
+            block = slice(start, start + at_once)
+            yield from zip(*(part.unbind(0) for part in self.data.gather(self.members, rows[block], real[block])))
+
+    def _step(
+        self,
+        row: Tensor,
+        constants: dict[str, Tensor],
+        own_row: Tensor,
+        own_constants: dict[str, Tensor],
+        inputs: Tensor,
+        targets: Tensor,
+        mask: Tensor,
+        draws: Tensor | None,
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """One member's step: losses, weights and presence (K,), gradients (P,) of the network and of the balancer."""
+        parameters, own = self.parameters.views(row), self.own.views(own_row)
+        step: Step = self.function.gradients(parameters, constants, own, own_constants, inputs, targets, mask, draws)
+        return (
+            step.losses,
+            step.weights,
+            step.active,
+            self.parameters.flatten(step.gradients),
+            self.own.flatten(step.balancer_gradients),
+        )
+
+    def _gramian(self, row: Tensor, constants: dict[str, Tensor], *batch: Tensor) -> Tensor:
+        return self.function.gramian(self.parameters.views(row), constants, *batch)
 
     def _replace_diverged(self) -> Tensor:
         """Which rows (m,) are not finite any more; they get their best parameters back.
@@ -255,9 +289,11 @@ class _BatchedRun:
         What follows in their epoch does not count, but must be finite: one eigenvalue problem that cannot be solved
         ends the computation for all members.
         """
-        diverged: Tensor = ~torch.linalg.vector_norm(self.parameters.matrix, dim=1).isfinite()
-        if diverged.any():
-            self.parameters.matrix[diverged] = self.best[torch.from_numpy(self.members)[diverged]]
+        matrix = self.parameters.matrix
+        if math.isfinite(torch.linalg.vector_norm(matrix).item()):  # one pass over memory
+            return torch.zeros(len(matrix), dtype=torch.bool)
+        diverged: Tensor = ~matrix.isfinite().all(1)
+        matrix[diverged] = self.best[torch.from_numpy(self.members)[diverged]]
         return diverged
 
     def _draws(self, epoch: int, step: int) -> Tensor | None:
@@ -273,34 +309,43 @@ class _BatchedRun:
     # -- validation -------------------------------------------------------------------------------------------
 
     def _validation_losses(
-        self, parameters: Any, buffers: Any, inputs: Tensor, targets: Tensor, mask: Tensor
+        self, row: Tensor, constants: dict[str, Tensor], inputs: Tensor, targets: Tensor, mask: Tensor
     ) -> Tensor:
         batch = assemble(self.tasks, inputs, targets, mask, per_task=self.per_task)
-        outputs = self.function.outputs(parameters, buffers, inputs)
+        outputs = self.function.outputs(self.parameters.views(row), constants, inputs)
         return self.trainings[0].objective.losses(outputs, batch.targets, batch.mask)
 
     def _validate(self) -> np.ndarray:
-        parts = [self.trainings[member].tensors.part("validation") for member in self.members]
-        width = max(rows.shape[-1] for rows, _ in parts)
-        numbers = width * (self.n_tasks if self.per_task else 1) * int(np.prod(self.data.inputs.shape[1:]))
-        at_once = max(1, _LARGEST_GATHER // max(1, numbers))
         losses = []
         model = self.function.model
         model.eval()
         try:
-            for start in range(0, len(self.members), at_once):
-                block = slice(start, start + at_once)
-                rows = np.stack([_pad(rows, width) for rows, _ in parts[block]])
-                real = np.stack([_pad(real, width) for _, real in parts[block]])
-                parameters = self.parameters.views(block)
-                constants = {name: value[block] for name, value in self.constants.items()}
+            for standing, batch in self._validation_batches():
                 with torch.no_grad(), batched_evaluation():
-                    losses.append(
-                        self._evaluate(parameters, constants, *self.data.gather(self.members[block], rows, real))
-                    )
+                    losses.append(self._evaluate(standing, *batch))
         finally:
             model.train()
         return torch.cat(losses).double().numpy()
+
+    def _validation_batches(self) -> Iterator[tuple[tuple[Any, ...], tuple[Tensor, Tensor, Tensor]]]:
+        """Parameters and constants of some members with their validation rows; kept while all fit at once."""
+        if self._validation is not None:
+            yield self._validation
+            return
+        parts = [self.trainings[member].tensors.part("validation") for member in self.members]
+        width = max(rows.shape[-1] for rows, _ in parts)
+        numbers = width * (self.n_tasks if self.per_task else 1) * int(np.prod(self.data.inputs.shape[1:]))
+        at_once = max(1, _LARGEST_GATHER // max(1, numbers))
+        for start in range(0, len(self.members), at_once):
+            block = slice(start, start + at_once)
+            rows = np.stack([_pad(rows, width) for rows, _ in parts[block]])
+            real = np.stack([_pad(real, width) for _, real in parts[block]])
+            constants = {name: value[block] for name, value in self.constants.items()}
+            batch = self.data.gather(self.members[block], rows, real)
+            found = ((self.parameters.matrix[block], constants), batch)
+            if at_once >= len(self.members):
+                self._validation = found
+            yield found
 
     def _score(self, losses: np.ndarray) -> np.ndarray:
         values = torch.from_numpy(losses)
@@ -312,7 +357,7 @@ class _BatchedRun:
     # -- keeping the stack small ------------------------------------------------------------------------------
 
     def _compact(self, running: np.ndarray) -> None:
-        """Take stopped members out of the stack once they are half of it and that saves time.
+        """Take stopped members out of the stack once that saves time.
 
         The dispatch of a step costs the same for any number of members, and a stack of another size is recorded anew.
         The arithmetic that is saved until the last member can have stopped must be worth it. The rule counts
@@ -322,11 +367,12 @@ class _BatchedRun:
         width = self.orders.width * (self.n_tasks if self.per_task else 1)
         arithmetic = 6 * width * self.parameters.matrix.numel()  # of a step, forward and backward, of dense layers
         saved = arithmetic * (1 - len(keep) / len(self.members)) * self.schedule.patience * int(self.steps.max())
-        if 2 * len(keep) > len(self.members) or saved < _WORTH_A_NEW_STACK:
+        if saved < _WORTH_A_NEW_STACK:
             return
         index = torch.from_numpy(keep)
         rows = keep.tolist()
         self.members = self.members[keep]
+        self._validation = None
         for stack, optimiser in ((self.parameters, self.optimiser), (self.own, self.own_optimiser)):
             stack.matrix = stack.matrix[index].clone()
             optimiser.select(stack.matrix, rows)
