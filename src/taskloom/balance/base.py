@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from taskloom.balance._checks import common_size, require, require_finite, require_jacobians
 from taskloom.balance._draws import size_of, split_draws
 from taskloom.balance._link import HeadGradient, Link, Mix, Reduce, RowRule, Scale
 from taskloom.balance.flow import Combination, Flow, Need, Rows, Signals, task_names
@@ -73,7 +74,17 @@ class Balancer(Link):
     @property
     def needs_gramian(self) -> bool:
         """True when losses are not enough: per-task gradients have to be computed."""
-        return bool(self.needs & (Need.GRAMIAN | Need.ROWS))
+        return bool(self.needs & ~Need.LOSSES)
+
+    @property
+    def remembers(self) -> bool:  # type: ignore[override]
+        """True when a link's next answer depends on this step."""
+        return any(link.remembers for link in self)
+
+    @property
+    def n_batches(self) -> int:  # type: ignore[override]
+        """How many independent batches one step looks at."""
+        return max(link.n_batches for link in self)
 
     @property
     def is_constant(self) -> bool:  # type: ignore[override]
@@ -136,6 +147,8 @@ class Balancer(Link):
         draws: Tensor | None = None,
         tasks: Sequence[str] | None = None,
         rows: Rows | None = None,
+        last_layer: Tensor | None = None,
+        cross: Tensor | None = None,
         step: int = 0,
     ) -> Combination:
         """Decide one step. A pure function of its arguments and the links' state; runs under ``torch.func.vmap``.
@@ -147,6 +160,8 @@ class Balancer(Link):
             draws: what :meth:`draw` returned; only for randomised links.
             tasks: names of the K tasks; default: all bound ones.
             rows: the task gradients, for links that need them.
+            last_layer: inner products (K, K) of the gradients of the last shared layer, for links that need them.
+            cross: inner products (K, K) between two independent batches, for links that need them.
             step: number of steps made before this one.
 
         Returns:
@@ -156,8 +171,8 @@ class Balancer(Link):
             BalanceError: something that a link needs is missing, or the chain does not end in one row.
         """
         names = tuple(tasks) if tasks is not None else self.tasks or _anonymous(losses.shape[0])
-        self._require(names, losses, gramian, draws, rows, step)
-        signals = Signals(names, losses, gramian, rows, active, step)
+        signals = Signals(names, losses, gramian, rows, active, last_layer, cross, step)
+        require(self, self, signals, draws)
         flow = self(replace(Flow.start(signals), draws=draws))
         if flow.n_rows > 1 and all(isinstance(link, Scale) for link in self):
             flow = flow.becomes(mix=flow.mix.sum(0, keepdim=True))  # scales alone: the weighted sum of the losses
@@ -225,8 +240,7 @@ class Balancer(Link):
         given = gramian if gramian is not None else losses
         if given is None:
             raise BalanceError("weights() needs a Gramian (K, K) or losses (K,), found neither")
-        combination = self._decide(gramian, losses, draws, None)
-        return combination.weights.to(given.dtype)
+        return self._decide(gramian, losses, draws, ()).weights.to(given.dtype)
 
     @torch.no_grad()
     def direction(self, jacobian: Tensor, losses: Tensor | None = None, *, draws: Tensor | None = None) -> Tensor:
@@ -243,31 +257,67 @@ class Balancer(Link):
         Raises:
             BalanceError: as :meth:`weights`.
         """
-        if jacobian.ndim != 2:
-            raise BalanceError(f"direction() needs a Jacobian of shape (K, P), found {tuple(jacobian.shape)}")
-        rows = Rows((jacobian,))
-        gramian = rows.gramian() if self.needs & Need.GRAMIAN else None
-        combination = self._decide(gramian, losses, draws, rows)
-        if combination.direction is not None:
-            return combination.direction.to(jacobian.dtype)
-        return rows.combine(combination.weights)[0]
+        found = self.step(jacobian, losses, draws=draws).direction
+        assert found is not None
+        return found
+
+    @torch.no_grad()
+    def step(
+        self,
+        jacobian: Tensor,
+        losses: Tensor | None = None,
+        *,
+        others: Sequence[Tensor] = (),
+        after: Tensor | None = None,
+        draws: Tensor | None = None,
+    ) -> Combination:
+        """One whole step of a method with a memory: decide, then observe what the step did.
+
+        Args:
+            jacobian: J, shape (K, P), one gradient per row.
+            losses: shape (K,); needed by chains that look at loss values.
+            others: Jacobians (K, P) of further independent batches, for methods with ``n_batches`` > 1. Products are
+                taken between the first two; the direction is made of the last one (of the mean of two).
+            after: losses (K,) on the same batch after the step, for methods that look at the change.
+            draws: uniform random numbers for randomised chains; default: drawn.
+
+        Returns:
+            weights (K,) and direction (P,), in the dtype of the Jacobian.
+
+        Raises:
+            BalanceError: as :meth:`weights`; or too few Jacobians.
+
+        Example:
+            >>> import taskloom as tl
+            >>> balancer = tl.pcgrad()
+            >>> balancer.step(torch.tensor([[1.0, 0.0], [-1.0, 1.0]])).direction
+            tensor([0.5000, 1.5000])
+        """
+        jacobians = (jacobian, *others)
+        require_jacobians(self, jacobians)
+        found = self._decide(None, losses, draws, tuple(Rows((one,)) for one in jacobians))
+        direction = found.direction
+        if direction is None:
+            direction = Rows((_made_of(jacobians),)).combine(found.weights)[0]
+        if after is not None:
+            self.observe(after)
+        return replace(found, weights=found.weights.to(jacobian.dtype), direction=direction.to(jacobian.dtype))
 
     def _decide(
-        self, gramian: Tensor | None, losses: Tensor | None, draws: Tensor | None, rows: Rows | None
+        self, gramian: Tensor | None, losses: Tensor | None, draws: Tensor | None, batches: tuple[Rows, ...]
     ) -> Combination:
-        if gramian is not None and (gramian.ndim != 2 or gramian.shape[0] != gramian.shape[1]):
-            raise BalanceError(f"a Gramian has shape (K, K), found {tuple(gramian.shape)}; compute J @ J.T")
-        sizes = [len(given) for given in (gramian, losses) if given is not None] + ([rows.n_tasks] if rows else [])
-        if len(set(sizes)) != 1:
-            raise BalanceError(f"gradients and losses are of different numbers of tasks: {sizes}")
-        n_tasks = sizes[0]
+        n_tasks = common_size(gramian, losses, batches)
         names = self.tasks if len(self.tasks) == n_tasks else _anonymous(n_tasks)
         if self.holds_state_of_tasks and not self.tasks:
             self.bind(names)
-        for label, given in (("Gramian", gramian), ("losses", losses)):
-            if given is not None and not bool(torch.isfinite(given).all()):
-                bad = [names[k] for k in range(n_tasks) if not bool(torch.isfinite(given[k]).all())]
-                raise BalanceError(f"the {label} of the tasks {bad} are not finite; leave these tasks out of the step")
+        rows = cross = None
+        if batches:
+            rows = Rows((_made_of([one.matrix() for one in batches]),))
+            if self.needs & (Need.GRAMIAN | Need.LAST_LAYER):
+                gramian = rows.gramian()
+            if self.needs & Need.CROSS:
+                cross = batches[0].cross(batches[min(1, len(batches) - 1)])
+        require_finite(names, Gramian=gramian, losses=losses)
         if losses is not None:
             for link in self:
                 link.check(names, losses)
@@ -276,35 +326,13 @@ class Balancer(Link):
         if draws is None:
             draws = self.draw(n_tasks)
         if losses is None:
-            like = gramian if gramian is not None else rows.blocks[0] if rows else None
-            assert like is not None
+            like = gramian if gramian is not None else batches[0].blocks[0]
             losses = torch.zeros(n_tasks, dtype=like.dtype, device=like.device)
         step, self.n_steps = self.n_steps, self.n_steps + 1
-        return self.combine(losses, gramian, draws=draws, tasks=names, rows=rows, step=step)
-
-    def _require(
-        self,
-        names: Sequence[str],
-        losses: Tensor,
-        gramian: Tensor | None,
-        draws: Tensor | None,
-        rows: Rows | None,
-        step: int,
-    ) -> None:
-        n_tasks = len(names)
-        if losses.shape != (n_tasks,):
-            raise BalanceError(f"expected {n_tasks} losses for the tasks {list(names)}, found {tuple(losses.shape)}")
-        for link in self:
-            needs = link.needs_at(step)
-            if Need.ROWS in needs and rows is None:
-                raise BalanceError(
-                    f"{link!r} needs the task gradients themselves, a Gramian is not enough: use direction(jacobian) "
-                    "or taskloom.balance"
-                )
-            if Need.GRAMIAN in needs and gramian is None:
-                raise BalanceError(f"{link!r} needs the Gramian of the task gradients, found only losses")
-        if draws is None and self.draw_shape(n_tasks) is not None:
-            raise BalanceError(f"{self!r} is random: pass draws=balancer.draw({n_tasks})")
+        # whoever holds one matrix of gradients calls its parameters the layer
+        return self.combine(
+            losses, gramian, draws=draws, tasks=names, rows=rows, last_layer=gramian, cross=cross, step=step
+        )
 
     # -- state ------------------------------------------------------------------------------------------------
 
@@ -384,6 +412,11 @@ def chain(*links: Link) -> Balancer:
     if not flat:
         raise BalanceError("chain() needs at least one link, for example chain(sum_())")
     return Balancer(flat)
+
+
+def _made_of(jacobians: Sequence[Tensor]) -> Tensor:
+    """The gradients that the direction is made of: the last of several batches, the mean of two."""
+    return (jacobians[0] + jacobians[1]) / 2 if len(jacobians) == 2 else jacobians[-1]
 
 
 def _anonymous(n_tasks: int) -> tuple[str, ...]:

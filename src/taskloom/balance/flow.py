@@ -22,7 +22,11 @@ __all__ = ["Combination", "Flow", "Need", "Rows", "Signals"]
 
 
 class Need(Flag):
-    """What a link must be given: the loss values, the Gramian of the task gradients, or the gradients themselves.
+    """What a link must be given.
+
+    ``LOSSES`` the loss values; ``GRAMIAN`` the inner products of the task gradients; ``ROWS`` the gradients themselves;
+    ``LAST_LAYER`` the inner products of the gradients of the last shared layer alone; ``CROSS`` the inner products
+    between the task gradients of independent batches.
 
     Example:
         >>> Need.GRAMIAN in (Need.LOSSES | Need.GRAMIAN), Need.NOTHING == Need(0)
@@ -33,6 +37,8 @@ class Need(Flag):
     LOSSES = auto()
     GRAMIAN = auto()
     ROWS = auto()
+    LAST_LAYER = auto()
+    CROSS = auto()
 
 
 @dataclass(frozen=True)
@@ -72,6 +78,19 @@ class Rows:
         assert total is not None
         return (total + total.T) / 2
 
+    def cross(self, other: Rows) -> Tensor:
+        """J J'^T, shape (K, K), with the rows of another batch; accumulated as :meth:`gramian`."""
+        total: Tensor | None = None
+        for block, partner in zip(self.blocks, other.blocks, strict=True):
+            accurate = torch.float64 if self.n_tasks <= 64 and block.device.type != "mps" else torch.float32
+            accurate = torch.promote_types(accurate, block.dtype)
+            halves = (block.split(_COLUMNS_AT_ONCE, dim=1), partner.split(_COLUMNS_AT_ONCE, dim=1))
+            for columns, own in zip(*halves, strict=True):
+                part = columns.to(accurate) @ own.to(accurate).T  # (K, K)
+                total = part if total is None else total + part.to(total)
+        assert total is not None
+        return total
+
     def combine(self, weights: Tensor) -> tuple[Tensor, ...]:
         """J^T w per block, shapes (P_b,), in the dtype of the block (float32 arithmetic for half precision)."""
         directions = []
@@ -106,6 +125,9 @@ class Signals:
         gramian: G = J J^T, shape (K, K), or None when no link asked for it; zero rows for absent tasks.
         rows: the task gradients, or None when no link asked for them.
         active: bool (K,), False for a task that this batch does not have; None when all are there.
+        last_layer: inner products (K, K) of the gradients of the last shared layer, or None.
+        cross: inner products J_1 J_2^T (K, K) of the task gradients of two independent batches, or None; ``rows`` and
+            ``gramian`` then belong to the batch that the direction is made of. Not symmetric.
         step: number of steps made before this one.
         epoch: number of epochs completed before this one.
 
@@ -119,6 +141,8 @@ class Signals:
     gramian: Tensor | None = None
     rows: Rows | None = None
     active: Tensor | None = None
+    last_layer: Tensor | None = None
+    cross: Tensor | None = None
     step: int = 0
     epoch: int = 0
 
@@ -161,7 +185,8 @@ class Flow:
         """The flow before the first link: the identity. Weights are solved in float64 wherever there is a Gramian."""
         losses = signals.losses
         dtype = torch.promote_types(losses.dtype, torch.float32)
-        if (signals.gramian is not None or signals.rows is not None) and losses.device.type != "mps":
+        measured = (signals.gramian, signals.rows, signals.last_layer, signals.cross)
+        if any(one is not None for one in measured) and losses.device.type != "mps":
             dtype = torch.float64
         return cls(
             signals=signals,
@@ -180,6 +205,18 @@ class Flow:
         assert self.signals.gramian is not None  # Balancer checks the needs before it starts
         mix = self.mix.detach()
         return mix @ self.signals.gramian.detach().to(mix) @ mix.T
+
+    def last_layer(self) -> Tensor:
+        """M G_W M^T, shape (S, S), of the gradients of the last shared layer, without a graph."""
+        assert self.signals.last_layer is not None
+        mix = self.mix.detach()
+        return mix @ self.signals.last_layer.detach().to(mix) @ mix.T
+
+    def cross(self) -> Tensor:
+        """M J_1 J_2^T M^T, shape (S, S), of two independent batches, without a graph."""
+        assert self.signals.cross is not None
+        mix = self.mix.detach()
+        return mix @ self.signals.cross.detach().to(mix) @ mix.T
 
     def losses(self) -> Tensor:
         """M l, shape (S,), without a graph."""

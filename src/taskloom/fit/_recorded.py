@@ -35,6 +35,7 @@ class OverMembers:
         self._key: Any = None
         self._recording: _Recording
         self._views: list[Tensor] = []
+        self.n_operations = 0  # of the last recording, before simplification: what a recording costs
 
     def __call__(self, standing: tuple[Any, ...], *passing: Tensor | None) -> Any:
         """Apply the function.
@@ -71,6 +72,7 @@ class OverMembers:
                 *pytree.tree_unflatten(standing, structure), *given
             )
         several = not isinstance(result, Tensor)
+        self.n_operations = recorder.n_operations
         self._recording = recorder.recording(standing, given, list(result) if several else [result], several=several)
         self._views = self._recording.prepare(leaves)
         return result
@@ -156,6 +158,11 @@ class _Recorder(TorchDispatchMode):
         )
         self._calls.append(_Call(func, arguments, keywords, tuple(read), numbers, changed))
         return results
+
+    @property
+    def n_operations(self) -> int:
+        """How many operations were listed."""
+        return len(self._calls)
 
     def _number(self, tensor: Tensor) -> int:
         found = self._numbers.get(id(tensor))

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from taskloom.balance.base import Link
+from taskloom.balance.base import Link, Need
 from taskloom.data.batch import assemble
 from taskloom.engine.functional import Step, StepFunction
 from taskloom.fit._recorded import OverMembers
@@ -37,8 +37,8 @@ __all__ = ["reason_against_batching", "shape_signature", "train_batched"]
 _LARGEST_GATHER = 64_000_000
 # Training inputs are gathered for several steps at once up to this many numbers (they stay in the cache).
 _EPOCH_GATHER = 1_000_000
-# Floating point operations in the time that it takes to record a step anew (about 0.07 s of one core).
-_WORTH_A_NEW_STACK = 4_000_000_000
+# Floating point operations in the time that it takes to record one tensor operation (about 0.15 ms of one core).
+_WORTH_A_RECORDING = 10_000_000
 # Plain attributes of modules that may differ between the members of a batch.
 _NOT_SETTINGS = frozenset({"training", "seed", "n_steps", "n_draws", "n_skipped"})
 
@@ -58,8 +58,10 @@ def reason_against_batching(training: Training) -> str | None:
             return f"{name} is a {type(module).__name__}, which gains nothing from batching over networks"
     if is_trained_in_phases(training.model):
         return "the model is trained in phases of its own"
-    if any(type(link).observe is not Link.observe for link in training.balancer):
-        return "the balancer looks at the losses after each step"
+    if any(link.remembers or type(link).observe is not Link.observe for link in training.balancer):
+        return "the balancer remembers earlier steps"
+    if training.balancer.needs & (Need.ROWS | Need.LAST_LAYER | Need.CROSS):
+        return "the balancer looks at more than the losses and the Gramian"
     if len(training.balancer.parameter_groups()) > 1:
         return "the balancer has several optimiser groups"
     return None
@@ -367,7 +369,8 @@ class _BatchedRun:
         width = self.orders.width * (self.n_tasks if self.per_task else 1)
         arithmetic = 6 * width * self.parameters.matrix.numel()  # of a step, forward and backward, of dense layers
         saved = arithmetic * (1 - len(keep) / len(self.members)) * self.schedule.patience * int(self.steps.max())
-        if saved < _WORTH_A_NEW_STACK:
+        recordings = sum(one.n_operations for one in (self._take_step, self._measure, self._evaluate))
+        if saved < _WORTH_A_RECORDING * recordings:
             return
         index = torch.from_numpy(keep)
         rows = keep.tolist()

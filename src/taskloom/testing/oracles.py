@@ -21,7 +21,9 @@ A field agrees when ``||x - reference|| <= atol + rtol ||reference||``. Every ca
 method, a parameter or a field that this version does not have). The exit status is 0 exactly when no supported case
 fails; 2 when the file cannot be read.
 
-To support a method, add a function from its parameters to a balancer to ``BUILDERS``.
+A sequence is run by ``balancer.step(jacobian, losses, others=..., after=...)``, one call per step: it decides, then
+observes what the step did. To support a method, write a function from its parameters to a balancer and put it in the
+table of its family (``_oracles_*.py``).
 """
 
 from __future__ import annotations
@@ -32,25 +34,19 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from taskloom.balance.base import Balancer
-from taskloom.balance.mix.pcgrad import pcgrad
-from taskloom.balance.reduce.sum import equal
-from taskloom.balance.scale.fixed import fixed
-from taskloom.balance.scale.uncertainty import GAUSSIAN, SOFTMAX, LogVariances, uncertainty
 from taskloom.errors import DataError, TaskloomError
+from taskloom.testing import _oracles_first
+from taskloom.testing._oracles_base import Parameters, Unsupported, tensor
 
 __all__ = ["BUILDERS", "Outcome", "Unsupported", "check_file", "main"]
 
-Parameters = Mapping[str, Any]
-
-
-class Unsupported(Exception):
-    """This version cannot run a case; the message says why."""
+_FAMILIES = (_oracles_first,)
 
 
 @dataclass(frozen=True)
@@ -71,108 +67,50 @@ class Outcome:
         return f"{self.status:<11} {self.case}" + (f": {self.reason}" if self.reason else "")
 
 
-# -- methods ----------------------------------------------------------------------------------------------------
-
-
-def _equal(params: Parameters, n_tasks: int) -> Balancer:
-    return equal(_only(params, "reduction")["reduction"])
-
-
-def _fixed(params: Parameters, n_tasks: int) -> Balancer:
-    return fixed(_only(params, "weights")["weights"])
-
-
-def _pcgrad(params: Parameters, n_tasks: int) -> Balancer:
-    given = _only(params, "order", "reduction", defaults={"reduction": "sum"})
-    if not str(given["order"]).startswith("ascending"):
-        raise Unsupported(f"order {given['order']!r}")
-    return pcgrad(given["reduction"], order="ascending")
-
-
-def _uncertainty(params: Parameters, n_tasks: int) -> Balancer:
-    given = _only(params, "log_var", "factors", "kinds", defaults={"factors": "0.5", "kinds": None})
-    if given["kinds"] is not None:
-        known = {"regression": GAUSSIAN, "classification": SOFTMAX}
-        if set(given["kinds"]) - set(known):
-            raise Unsupported(f"kinds {given['kinds']}")
-        return uncertainty([known[kind] for kind in given["kinds"]], init=given["log_var"])
-    if float(given["factors"]) != GAUSSIAN.factor:
-        raise Unsupported(f"factors {given['factors']!r}")
-    return uncertainty(GAUSSIAN, init=given["log_var"])
-
-
 BUILDERS: dict[str, Callable[[Parameters, int], Balancer]] = {
-    "equal": _equal,
-    "fixed": _fixed,
-    "pcgrad": _pcgrad,
-    "uncertainty": _uncertainty,
+    name: builder for family in _FAMILIES for name, builder in family.BUILDERS.items()
 }
-
-
-def _only(params: Parameters, *known: str, defaults: Parameters | None = None) -> dict[str, Any]:
-    """Parameters with defaults filled in; parameters that are not known mean an unsupported case."""
-    unknown = sorted(set(params) - set(known))
-    given = {**(defaults or {}), **params}
-    if unknown or set(known) - set(given) - {"log_var"}:
-        raise Unsupported(f"parameters {sorted(params)}")
-    return given
+FIELDS: dict[str, Callable[[Balancer, Tensor, Tensor], dict[str, Tensor]]] = {
+    name: fields for family in _FAMILIES for name, fields in family.FIELDS.items()
+}
+SEQUENCES: dict[str, Callable[[Parameters, Parameters], dict[str, Tensor]]] = {
+    name: run for family in _FAMILIES for name, run in family.SEQUENCES.items()
+}
 
 
 # -- one case ---------------------------------------------------------------------------------------------------
 
 
 def _run_case(case: Parameters, given: Parameters) -> dict[str, Tensor]:
-    jacobian, losses = _tensor(given["J"]), _tensor(given["losses"])
-    if case["method"] not in BUILDERS:
-        raise Unsupported(f"method {case['method']!r}")
+    jacobian, losses = tensor(given["J"]), tensor(given["losses"])
+    method = case["method"]
+    if method not in BUILDERS:
+        raise Unsupported(f"method {method!r}")
     names = [f"task {position}" for position in range(len(losses))]
     found: dict[str, Tensor] = {}
     for field in case["compare"]:
-        balancer = BUILDERS[case["method"]](case["params"], len(losses))  # a new one: cases start without history
+        balancer = BUILDERS[method](case["params"], len(losses))  # a new one: cases start without history
         balancer.bind(names)
         balancer.double().reset()
         if field == "weights":
             found[field] = balancer.weights(jacobian @ jacobian.T, losses)
         elif field == "direction":
             found[field] = balancer.direction(jacobian, losses)
-        elif field in ("value", "grad_log_var"):
-            found.update(_objective(balancer, jacobian, losses))
-        else:
+        elif method in FIELDS:
+            found.update(FIELDS[method](balancer, jacobian, losses))
+        if field not in found:
             raise Unsupported(f"field {field!r}")
     return found
 
 
-def _objective(balancer: Balancer, jacobian: Tensor, losses: Tensor) -> dict[str, Tensor]:
-    combination = balancer.combine(losses, jacobian @ jacobian.T if balancer.needs_gramian else None)
-    value = (combination.weights * losses).sum() + combination.penalty
-    found = {"value": value.detach()}
-    parameters = list(balancer.parameters())
-    if parameters:
-        found["grad_log_var"] = torch.autograd.grad(value, parameters)[0]
-    return found
-
-
 def _run_sequence(case: Parameters, sequence: Parameters) -> dict[str, Tensor]:
-    if case["method"] != "uncertainty_trained":
+    if case["method"] not in SEQUENCES:
         raise Unsupported(f"method {case['method']!r}")
-    params = _only(case["params"], "lr", "optimiser", "init")
-    if params["optimiser"] != "plain SGD" or list(case["compare"]) != ["log_var"]:
-        raise Unsupported(f"optimiser {params['optimiser']!r}, fields {case['compare']}")
-    losses = _tensor(sequence["losses"])
-    balancer = uncertainty(GAUSSIAN, init=params["init"])
-    balancer.bind([f"task {position}" for position in range(losses.shape[1])])
-    balancer.double().reset()
-    link = next(iter(balancer))
-    assert isinstance(link, LogVariances)
-    optimiser = torch.optim.SGD(link.parameters(), lr=params["lr"])
-    path = [link.log_variance.detach().clone()]
-    for step in losses[: len(sequence["J"])]:
-        optimiser.zero_grad()
-        combination = balancer.combine(step)
-        torch.autograd.backward((combination.weights * step).sum() + combination.penalty)
-        optimiser.step()
-        path.append(link.log_variance.detach().clone())
-    return {"log_var": torch.stack(path)}
+    found = SEQUENCES[case["method"]](case["params"], sequence)
+    missing = [field for field in case["compare"] if field not in found]
+    if missing:
+        raise Unsupported(f"fields {missing}")
+    return found
 
 
 def _judge(case: Parameters, found: Mapping[str, Tensor]) -> str:
@@ -184,7 +122,7 @@ def _judge(case: Parameters, found: Mapping[str, Tensor]) -> str:
         bad = [field for field, value in found.items() if not bool(torch.isfinite(value).all())]
         return f"not finite: {bad}" if bad else ""
     for field in case["compare"]:
-        reference, value = _tensor(expected[field]), found[field].to(torch.float64)
+        reference, value = tensor(expected[field]), found[field].to(torch.float64)
         if reference.shape != value.shape:
             return f"{field} has shape {tuple(value.shape)}, expected {tuple(reference.shape)}"
         # Sequences are compared step by step, so that a late step cannot hide behind a large early one.
@@ -276,10 +214,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             sys.stdout.write(f"{outcome}\n")
     sys.stdout.write(f"{counts['pass']} passed, {counts['fail']} failed, {counts['unsupported']} unsupported\n")
     return 1 if counts["fail"] else 0
-
-
-def _tensor(values: Any) -> Tensor:
-    return torch.tensor(values, dtype=torch.float64)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ class Every(Link):
 
     reduces: ClassVar[bool] = True
     holds_tasks: ClassVar[bool] = True
+    remembers: ClassVar[bool] = True
 
     stored: Tensor
 

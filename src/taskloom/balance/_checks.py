@@ -1,0 +1,71 @@
+"""What a chain is given at its doors, checked before the first link runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor
+
+from taskloom.balance._link import Link
+from taskloom.balance.flow import Need, Rows, Signals
+from taskloom.errors import BalanceError
+
+__all__ = ["common_size", "require", "require_finite", "require_jacobians"]
+
+
+def common_size(gramian: Tensor | None, losses: Tensor | None, batches: Sequence[Rows]) -> int:
+    """The number of tasks K that everything given agrees on."""
+    if gramian is not None and (gramian.ndim != 2 or gramian.shape[0] != gramian.shape[1]):
+        raise BalanceError(f"a Gramian has shape (K, K), found {tuple(gramian.shape)}; compute J @ J.T")
+    sizes = [len(given) for given in (gramian, losses) if given is not None] + [rows.n_tasks for rows in batches]
+    if len(set(sizes)) != 1:
+        raise BalanceError(f"gradients and losses are of different numbers of tasks: {sizes}")
+    return sizes[0]
+
+
+def require_jacobians(balancer: Link, jacobians: Sequence[Tensor]) -> None:
+    """Matrices of one shape, as many as the balancer looks at."""
+    if any(one.ndim != 2 or one.shape != jacobians[0].shape for one in jacobians):
+        shapes = [tuple(one.shape) for one in jacobians]
+        raise BalanceError(f"a Jacobian has shape (K, P), one gradient per row, found {shapes}")
+    if len(jacobians) < balancer.n_batches:
+        raise BalanceError(
+            f"{balancer!r} looks at {balancer.n_batches} independent batches in a step, found {len(jacobians)}; pass "
+            "the Jacobians of the others as others=[...]"
+        )
+
+
+def require_finite(tasks: Sequence[str], **given: Tensor | None) -> None:
+    """Finite numbers; the names of the arguments are used in the message."""
+    for label, values in given.items():
+        if values is not None and not bool(torch.isfinite(values).all()):
+            bad = [tasks[k] for k in range(len(tasks)) if not bool(torch.isfinite(values[k]).all())]
+            raise BalanceError(f"the {label} of the tasks {bad} are not finite; leave these tasks out of the step")
+
+
+def require(balancer: Link, links: Iterable[Link], signals: Signals, draws: Tensor | None) -> None:
+    """Everything that the links need at this step."""
+    n_tasks = signals.n_tasks
+    if signals.losses.shape != (n_tasks,):
+        raise BalanceError(
+            f"expected {n_tasks} losses for the tasks {list(signals.tasks)}, found {tuple(signals.losses.shape)}"
+        )
+    for link in links:
+        needs = link.needs_at(signals.step)
+        if Need.ROWS in needs and signals.rows is None:
+            raise BalanceError(
+                f"{link!r} needs the task gradients themselves, a Gramian is not enough: use direction(jacobian) "
+                "or taskloom.balance"
+            )
+        if Need.CROSS in needs and signals.cross is None:
+            raise BalanceError(
+                f"{link!r} compares independent batches, found one: use step(jacobian, others=[...]), or pass the "
+                "losses of the other batches to taskloom.balance(..., independent=[...])"
+            )
+        if (Need.GRAMIAN in needs and signals.gramian is None) or (
+            Need.LAST_LAYER in needs and signals.last_layer is None
+        ):
+            raise BalanceError(f"{link!r} needs the Gramian of the task gradients, found only losses")
+    if draws is None and balancer.draw_shape(n_tasks) is not None:
+        raise BalanceError(f"{balancer!r} is random: pass draws=balancer.draw({n_tasks})")

@@ -1,0 +1,30 @@
+"""What the oracle builders of all families use."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+__all__ = ["Parameters", "Unsupported", "only", "tensor"]
+
+Parameters = Mapping[str, Any]
+
+
+class Unsupported(Exception):
+    """This version cannot run a case; the message says why."""
+
+
+def only(params: Parameters, *known: str, defaults: Parameters | None = None) -> dict[str, Any]:
+    """Parameters with defaults filled in; unknown and missing ones mean an unsupported case."""
+    given = {**(defaults or {}), **params}
+    if set(params) - set(known) or set(known) - set(given):
+        raise Unsupported(f"parameters {sorted(params)}")
+    return given
+
+
+def tensor(values: Any) -> Tensor:
+    """Numbers of the file in float64."""
+    return torch.tensor(values, dtype=torch.float64)
