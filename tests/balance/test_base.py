@@ -145,7 +145,7 @@ def test_public_calls_check_what_they_get() -> None:
         equal().weights(None)
     with pytest.raises(BalanceError, match=r"shape \(K, K\), found \(2, 3\)"):
         pcgrad().weights(torch.ones(2, 3))
-    with pytest.raises(BalanceError, match=r"shape \(K, P\), found \(2,\)"):
+    with pytest.raises(BalanceError, match=r"shape \(K, P\), one gradient per row, found \[\(2,\)\]"):
         pcgrad().direction(torch.ones(2))
     with pytest.raises(BalanceError, match=r"different numbers of tasks: \[2, 3\]"):
         pcgrad().weights(GRAMIAN, torch.ones(3))

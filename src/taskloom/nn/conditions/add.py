@@ -28,5 +28,9 @@ class EmbeddingAdd(Condition):
         super().__init__(n_tasks, width=width, dimension=dimension)
         self.project = nn.Linear(width, features, bias=False)
 
-    def apply_vectors(self, features: Tensor, vectors: Tensor) -> Tensor:
-        return features + self._aligned(self.project(vectors), features)
+    def codes(self, vectors: Tensor) -> Tensor:
+        shift: Tensor = self.project(vectors)
+        return shift
+
+    def apply_codes(self, features: Tensor, codes: Tensor) -> Tensor:
+        return features + self._aligned(codes, features)

@@ -19,7 +19,7 @@ __all__ = ["Condition"]
 
 
 class Condition(nn.Module):
-    """Base of the conditions. A subclass writes :meth:`apply_vectors`.
+    """Base of the conditions. A subclass writes :meth:`apply_codes` and, if a vector is projected, :meth:`codes`.
 
     Args:
         n_tasks: number of tasks K.
@@ -60,10 +60,15 @@ class Condition(nn.Module):
             members: task indices that occur.
             rows: (n,) position of the row's task in ``members``.
         """
-        return self.apply_vectors(features, torch.stack([self.vectors[member] for member in members])[rows])
+        codes = self.codes(torch.stack([self.vectors[member] for member in members]))  # once per task, not per row
+        return self.apply_codes(features, nn.functional.embedding(rows, codes))
 
-    def apply_vectors(self, features: Tensor, vectors: Tensor) -> Tensor:
-        """Condition features (n, ...) on the task vectors (n, d) of their rows."""
+    def codes(self, vectors: Tensor) -> Tensor:
+        """What the vectors of some tasks (m, d) say about the features, (m, q); default: the vectors themselves."""
+        return vectors
+
+    def apply_codes(self, features: Tensor, codes: Tensor) -> Tensor:
+        """Condition features (n, ...) on the codes (n, q) of their rows' tasks."""
         raise NotImplementedError
 
     def task_parameters(self, index: int) -> Iterator[nn.Parameter]:

@@ -25,5 +25,5 @@ class EmbeddingConcat(Condition):
     def __init__(self, n_tasks: int, *, width: int = 8, dimension: int = 1) -> None:
         super().__init__(n_tasks, width=width, dimension=dimension)
 
-    def apply_vectors(self, features: Tensor, vectors: Tensor) -> Tensor:
-        return self._append(features, vectors)
+    def apply_codes(self, features: Tensor, codes: Tensor) -> Tensor:
+        return self._append(features, codes)

@@ -43,7 +43,10 @@ class FiLM(Condition):
             nn.init.zeros_(self.project.weight)
             nn.init.zeros_(self.project.bias)
 
-    def apply_vectors(self, features: Tensor, vectors: Tensor) -> Tensor:
-        both = vectors if self.project is None else self.project(vectors)  # (n, 2 C)
-        scale, shift = both.chunk(2, dim=1)
+    def codes(self, vectors: Tensor) -> Tensor:
+        both: Tensor = vectors if self.project is None else self.project(vectors)  # (m, 2 C)
+        return both
+
+    def apply_codes(self, features: Tensor, codes: Tensor) -> Tensor:
+        scale, shift = codes.chunk(2, dim=1)
         return (1 + self._aligned(scale, features)) * features + self._aligned(shift, features)

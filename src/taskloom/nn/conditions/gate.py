@@ -33,5 +33,8 @@ class EmbeddingGate(Condition):
         nn.init.zeros_(self.project.weight)
         nn.init.constant_(self.project.bias, 2.0)
 
-    def apply_vectors(self, features: Tensor, vectors: Tensor) -> Tensor:
-        return self._aligned(torch.sigmoid(self.project(vectors)), features) * features
+    def codes(self, vectors: Tensor) -> Tensor:
+        return torch.sigmoid(self.project(vectors))
+
+    def apply_codes(self, features: Tensor, codes: Tensor) -> Tensor:
+        return self._aligned(codes, features) * features
