@@ -229,7 +229,7 @@ def test_a_balancer_that_looks_back_cannot_be_batched(multi_label):
         def observe(self, losses):
             pass
 
-    assert "after each step" in reason_against_batching(hard(multi_label, balancer=lambda: tl.chain(LooksBack())))
+    assert "remembers" in reason_against_batching(hard(multi_label, balancer=lambda: tl.chain(LooksBack())))
 
 
 def _soft(tensors, coupling):

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from taskloom.task import Task
@@ -27,28 +28,31 @@ class Batch:
     Args:
         inputs: whatever the model takes: a tensor (b, ...), or a mapping task -> tensor (b, ...).
         targets: task name -> targets (b,); floating point for regression, int64 codes for classes.
-        mask: task name -> bool (b,), True where the target is known.
+        mask: task name -> bool (b,), True where the target is known; None: every target given is known.
 
     Example:
-        >>> import torch
         >>> batch = Batch(torch.zeros(2, 3), {"a": torch.ones(2)}, {"a": torch.tensor([True, False])})
-        >>> int(batch.mask["a"].sum())
+        >>> int(batch.known("a").sum())
         1
     """
 
     inputs: Any
     targets: dict[str, Tensor]
-    mask: dict[str, Tensor]
+    mask: dict[str, Tensor] | None = None
+
+    def known(self, task: str) -> Tensor:
+        """Which targets of a task are known, bool (b,)."""
+        return torch.ones_like(self.targets[task], dtype=torch.bool) if self.mask is None else self.mask[task]
 
 
-def assemble(tasks: Sequence[Task], inputs: Tensor, targets: Tensor, mask: Tensor, *, per_task: bool) -> Batch:
+def assemble(tasks: Sequence[Task], inputs: Tensor, targets: Tensor, mask: Tensor | None, *, per_task: bool) -> Batch:
     """Build the batch of one step from dense tensors; runs under ``torch.func.vmap``.
 
     Args:
         tasks: the K tasks, in the order of the task axis.
         inputs: (b, ...) for the multi-label layout, (K, b, ...) for the multi-data-set layout.
         targets: (b, K) or (K, b), floating point; classes as their codes.
-        mask: bool, the shape of ``targets``.
+        mask: bool, the shape of ``targets``; None: every target is known.
         per_task: True for the multi-data-set layout.
 
     Returns:
@@ -71,5 +75,5 @@ def assemble(tasks: Sequence[Task], inputs: Tensor, targets: Tensor, mask: Tenso
     return Batch(
         inputs=dict(zip(names, inputs.unbind(0), strict=True)) if per_task else inputs,
         targets=dict(zip(names, columns, strict=True)),
-        mask=dict(zip(names, mask.unbind(task_axis), strict=True)),
+        mask=None if mask is None else dict(zip(names, mask.unbind(task_axis), strict=True)),
     )

@@ -79,7 +79,7 @@ def objective_of(batches: LoaderBatches, tasks: Sequence[Task], main: Sequence[s
     columns: dict[str, list[torch.Tensor]] = {task.name: [] for task in tasks}
     for batch in batches:
         for name, target in batch.targets.items():
-            columns[name].append(target[batch.mask[name]].double().reshape(-1))
+            columns[name].append(target[batch.known(name)].double().reshape(-1))
     labels = {name: torch.cat(parts) if parts else torch.zeros(0) for name, parts in columns.items()}
     rows = sum(len(column) for column in labels.values())
     targets, mask = torch.zeros(rows, len(tasks), dtype=torch.float64), torch.zeros(rows, len(tasks), dtype=torch.bool)

@@ -179,8 +179,14 @@ class MultiTaskModule(pl.LightningModule):
         collected, self._validation_outputs = self._validation_outputs, []
         outputs = {n: torch.cat([o[n] for o, _ in collected if n in o]) for n in names}
         targets = {n: torch.cat([b.targets[n] for _, b in collected if n in b.targets]) for n in names}
-        mask = {n: torch.cat([b.mask[n] for _, b in collected if n in b.mask]) for n in names}
+        mask = {n: torch.cat([b.known(n) for _, b in collected if n in b.targets]) for n in names}
         return self.objective.losses(outputs, targets, mask), torch.stack([mask[n].any() for n in names])
+
+    def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: torch.optim.Optimizer) -> None:
+        """Forget the gradients; the optimiser's own method does the same at the cost of a small layer."""
+        for group in optimizer.param_groups:
+            for parameter in group["params"]:
+                parameter.grad = None
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """AdamW over what learns in this phase, with the balancer's own groups beside it.

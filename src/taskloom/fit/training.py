@@ -124,7 +124,7 @@ class Objective:
         constants = torch.stack([_constant_loss(task, k, tensors) for k, task in enumerate(plain)])
         return cls(plain, constants, torch.tensor(scored))
 
-    def losses(self, outputs: dict[str, Tensor], targets: dict[str, Tensor], mask: dict[str, Tensor]) -> Tensor:
+    def losses(self, outputs: dict[str, Tensor], targets: dict[str, Tensor], mask: dict[str, Tensor] | None) -> Tensor:
         """Unweighted validation losses (K,); NaN for a task without a label. Runs under vmap."""
         values, active = task_losses(self.tasks, outputs, targets=targets, mask=mask)
         return torch.where(active, values, torch.full_like(values, torch.nan))

@@ -48,13 +48,13 @@ class Loss:
         """
         raise NotImplementedError
 
-    def __call__(self, prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
+    def __call__(self, prediction: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
         """Mean penalty over the labelled elements of the last axis.
 
         Args:
             prediction: raw outputs of the head, shape (..., n, n_outputs). Half precision is raised to float32.
             target: targets, shape (..., n); anything, NaN included, where unlabelled.
-            mask: True where labelled, shape (..., n), bool.
+            mask: True where labelled, shape (..., n), bool; None: everything is labelled, n > 0.
 
         Returns:
             loss, shape (...); 0 with gradient exactly 0 where nothing is labelled.
@@ -62,18 +62,21 @@ class Loss:
         Raises:
             DataError: the shapes do not fit together.
         """
-        if prediction.ndim == 0 or prediction.shape[:-1] != target.shape or target.shape != mask.shape:
+        masked = mask.shape if mask is not None else target.shape
+        if prediction.ndim == 0 or prediction.shape[:-1] != target.shape or target.shape != masked:
             raise DataError(
                 f"{type(self).__name__}: found outputs of shape {tuple(prediction.shape)}, targets of "
-                f"shape {tuple(target.shape)}, a mask of shape {tuple(mask.shape)}; expected (..., n, n_outputs), "
+                f"shape {tuple(target.shape)}, a mask of shape {tuple(masked)}; expected (..., n, n_outputs), "
                 "(..., n) and (..., n). For a head with one output keep the last axis: outputs.unsqueeze(-1)."
             )
-        if mask.dtype != torch.bool:
+        if mask is not None and mask.dtype != torch.bool:
             raise DataError(
                 f"{type(self).__name__}: the mask has dtype {mask.dtype}; expected torch.bool. Write mask.bool()."
             )
         if prediction.dtype in (torch.float16, torch.bfloat16):
             prediction = prediction.float()
+        if mask is None:
+            return self.elementwise(prediction, target.to(prediction.dtype)).mean(-1)
         # Unlabelled elements are replaced before the penalty is taken: 0 * NaN would be NaN in value and gradient.
         prediction = torch.where(mask.unsqueeze(-1), prediction, 0.0)
         target = torch.where(mask, target.to(prediction.dtype), 0.0)

@@ -21,7 +21,7 @@ def task_losses(
     outputs: Mapping[str, Tensor],
     *,
     targets: Mapping[str, Tensor],
-    mask: Mapping[str, Tensor],
+    mask: Mapping[str, Tensor] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Loss of every task on one batch, and which tasks are present in it.
 
@@ -32,7 +32,8 @@ def task_losses(
         tasks: the K tasks, in the order of the result.
         outputs: raw head outputs by task name, shape (..., n, n_outputs); n may differ between tasks.
         targets: targets by task name, shape (..., n). A task without an entry is absent.
-        mask: True where labelled, by task name, shape (..., n). A task with no labelled element is absent.
+        mask: True where labelled, by task name, shape (..., n). A task with no labelled element is absent. None: every
+            target that is given is labelled.
 
     Returns:
         losses times ``Task.loss_weight``, shape (..., K): 0, with gradient exactly 0, for an absent task; and a bool
@@ -62,14 +63,14 @@ def task_losses(
     order: list[int] = []
     for loss, positions in groups:
         names = [tasks[position].name for position in positions]
-        labelled = [mask[name] for name in names]
+        labelled = None if mask is None else _stack([mask[name] for name in names], axis=-2)  # (..., size, n)
         if isinstance(loss, Loss):
             stacked = _stack([outputs[name] for name in names], axis=-3)  # (..., size, n, n_outputs)
-            losses.append(loss(stacked, _stack([targets[name] for name in names], axis=-2), _stack(labelled, axis=-2)))
+            losses.append(loss(stacked, _stack([targets[name] for name in names], axis=-2), labelled))
         else:  # a function of the user need not know about leading axes: one call per task
-            parts = [loss(outputs[name], targets[name], mask[name]) for name in names]
-            losses.append(_stack(parts, axis=-1))
-        active.append(_stack(labelled, axis=-2).any(-1))
+            known = {name: torch.ones_like(targets[name], dtype=torch.bool) for name in names} if mask is None else mask
+            losses.append(_stack([loss(outputs[name], targets[name], known[name]) for name in names], axis=-1))
+        active.append(torch.ones_like(losses[-1], dtype=torch.bool) if labelled is None else labelled.any(-1))
         order.extend(positions)
 
     absent = [position for position in range(len(tasks)) if position not in set(order)]
@@ -92,7 +93,10 @@ def task_losses(
 
 
 def _groups(
-    tasks: Sequence[Task], outputs: Mapping[str, Tensor], targets: Mapping[str, Tensor], mask: Mapping[str, Tensor]
+    tasks: Sequence[Task],
+    outputs: Mapping[str, Tensor],
+    targets: Mapping[str, Tensor],
+    mask: Mapping[str, Tensor] | None,
 ) -> list[tuple[Any, list[int]]]:
     """Loss and positions of the tasks that can be evaluated in one call: equal losses, shapes, dtypes, devices."""
     groups: dict[tuple[Any, ...], tuple[Any, list[int]]] = {}
@@ -101,7 +105,7 @@ def _groups(
         if name not in targets:
             continue
         for what, mapping in (("outputs", outputs), ("mask", mask)):
-            if name not in mapping:
+            if mapping is not None and name not in mapping:
                 raise TaskError(
                     f"the batch has targets of task {name!r} but no {what} of it.{nearest(name, mapping)} "
                     f"Give {what} for every task that has targets."
