@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import subprocess
@@ -376,3 +377,30 @@ def test_nothing_is_printed(tmp_path, repository):
     assert done.returncode == 0, done.stderr
     assert done.stdout == ""
     assert done.stderr == ""
+
+
+def test_a_logger_gets_the_losses_of_every_task(tmp_path):
+    logger = pl.loggers.CSVLogger(tmp_path, flush_logs_every_n_steps=1)
+    options = TrainerOptions(logger=logger)
+    result = tl.fit(encoder(), table(), balancer=tl.fixed([1.0, 2.0, 0.5]), schedule=SHORT, trainer=options, seed=1)
+    silent = tl.fit(encoder(), table(), balancer=tl.fixed([1.0, 2.0, 0.5]), schedule=SHORT, seed=1)
+    assert equal_results(result, silent)
+    rows = list(csv.DictReader(next(tmp_path.rglob("metrics.csv")).read_text().splitlines()))
+    for name in ("a", "b-c", "d-e"):
+        found = [float(row[f"validation/{name}/loss"]) for row in rows if row.get(f"validation/{name}/loss")]
+        assert len(found) == result.history.epochs
+    last = [float(row["validation/a/loss"]) for row in rows if row.get("validation/a/loss")][-1]
+    assert last == pytest.approx(result.history.validation_loss[-1][0], rel=1e-5)
+
+
+def test_a_logger_sees_steps(tmp_path):
+    logger = pl.loggers.CSVLogger(tmp_path, flush_logs_every_n_steps=1)
+    schedule = Schedule(max_epochs=60, patience=60, batch_size=16)
+    tl.fit(
+        encoder(), table(), balancer=tl.fixed([1.0, 2.0, 0.5]), schedule=schedule, trainer=TrainerOptions(logger=logger)
+    )
+    rows = list(csv.DictReader(next(tmp_path.rglob("metrics.csv")).read_text().splitlines()))
+    assert {float(row["train/b-c/weight"]) for row in rows if row.get("train/b-c/weight")} == {2.0}
+    losses = [float(row["train/a/loss"]) for row in rows if row.get("train/a/loss")]
+    assert losses
+    assert losses[-1] < losses[0]

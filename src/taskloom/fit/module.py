@@ -21,7 +21,7 @@ from taskloom.fit.training import Objective, OptimiserSettings
 from taskloom.losses import task_losses
 from taskloom.nn.model import MultiTaskModel
 from taskloom.nn.phase import Phase
-from taskloom.task import Task
+from taskloom.task import Task, slugs
 
 __all__ = ["MultiTaskModule"]
 
@@ -64,6 +64,8 @@ class MultiTaskModule(pl.LightningModule):
         self.objective = objective
         self.optimiser = optimiser
         self.diverged = False
+        self._slugs = slugs([task.name for task in tasks])
+        self._logs = False
         self._weighs_losses = not balancer.needs_gramian and balancer.head_gradient == "weighted"
         self.phase = Phase(name="train")
         self._optimisers: dict[object, torch.optim.Optimizer] = {}
@@ -105,10 +107,22 @@ class MultiTaskModule(pl.LightningModule):
         if self.measures_next_step:
             self.last_gramian = self._gramian(self._present(losses, here))
         self.__dict__["last_step"] = (losses.detach(), self._weights_of_all(active, all(here)), active)
+        if self._logs:
+            self._log_step()
         for name, penalty in self.model.penalties().items():
             if self.phase.penalties == "all" or (self.phase.penalties != "none" and name in self.phase.penalties):
                 scalar = scalar + penalty
         return scalar
+
+    def on_fit_start(self) -> None:
+        """Note whether anybody wants the losses of single steps: logging costs more than a small network."""
+        self._logs = bool(self.trainer.loggers)
+
+    def _log_step(self) -> None:
+        assert self.last_step is not None
+        for name, loss, weight, is_here in zip(self._slugs, *self.last_step, strict=True):
+            if is_here:
+                self.log_dict({f"train/{name}/loss": loss, f"train/{name}/weight": weight})
 
     def _present(self, losses: Tensor, here: list[bool]) -> dict[str, Tensor]:
         return dict(compress(zip(self.model.tasks, losses.unbind(), strict=True), here))
@@ -172,6 +186,9 @@ class MultiTaskModule(pl.LightningModule):
             losses, score = torch.full_like(losses, torch.nan), torch.full_like(score, torch.nan)
         self.last_validation_losses = losses
         self.log("validation/score", score, sync_dist=True)
+        if self._logs:
+            for name, loss in zip(self._slugs, losses, strict=True):
+                self.log(f"validation/{name}/loss", loss, sync_dist=True)
 
     def _validation_losses(self) -> tuple[Tensor, Tensor]:
         """Validation losses and which tasks have labels, (K,), from the collected outputs, which are dropped."""

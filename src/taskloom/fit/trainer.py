@@ -13,6 +13,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers import Logger
 from lightning.pytorch.profilers import Profiler
 
 from taskloom.data.batch import Batch
@@ -40,6 +41,8 @@ class TrainerOptions:
         gradient_clip_val: largest norm of the gradient; None does not clip.
         accumulate_grad_batches: steps whose gradients are added before the optimiser steps; default 1.
         progress: show Lightning's progress bar; default False.
+        logger: one of Lightning's loggers, several, or True for its default one; it gets ``train/<task>/loss``,
+            ``train/<task>/weight`` and ``validation/<task>/loss``. Default False: the history is kept in the result.
         callbacks: further callbacks.
         checkpoints: folder for the checkpoint of the last epoch; a training that finds one there goes on from it.
 
@@ -55,6 +58,7 @@ class TrainerOptions:
     gradient_clip_val: float | None = None
     accumulate_grad_batches: int = 1
     progress: bool = False
+    logger: Logger | Iterable[Logger] | bool = False
     callbacks: tuple[pl.Callback, ...] = ()
     checkpoints: Path | None = None
 
@@ -165,7 +169,7 @@ def run_trainer(
         trainer = pl.Trainer(
             max_epochs=schedule.max_epochs if max_steps is None else -1,
             max_steps=-1 if max_steps is None else max_steps,
-            logger=False,
+            logger=options.logger,
             enable_checkpointing=options.checkpoints is not None,
             enable_progress_bar=options.progress,
             enable_model_summary=False,
