@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from taskloom.errors import BalanceError, EngineError
 
-__all__ = ["not_finite", "read_losses", "read_parameters"]
+__all__ = ["not_finite", "read_last_layer", "read_losses", "read_parameters"]
 
 
 def read_losses(losses: Mapping[str, Tensor]) -> tuple[tuple[str, ...], list[Tensor]]:
@@ -70,6 +70,14 @@ def read_parameters(shared: Iterable[Tensor] | nn.Module) -> list[Tensor]:
     if any(not one.is_leaf for one in parameters):
         raise EngineError("shared has tensors that are results of operations; expected parameters (leaf tensors)")
     return parameters
+
+
+def read_last_layer(given: Iterable[Tensor] | nn.Module | None, parameters: Sequence[Tensor]) -> list[Tensor]:
+    """The parameters of the last shared layer: those given, else the last shared matrix."""
+    if given is not None:
+        return read_parameters(given)
+    matrices = [parameter for parameter in parameters if parameter.ndim > 1]
+    return (matrices or list(parameters))[-1:]
 
 
 def not_finite(values: Tensor, tasks: Sequence[str]) -> list[str]:

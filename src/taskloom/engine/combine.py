@@ -12,19 +12,21 @@ They agree to rounding. This file is the only one that knows balancers, engines 
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.amp.grad_scaler import GradScaler
 
 from taskloom.balance.base import Balancer, HeadGradient
 from taskloom.balance.flow import Combination, Need, Rows
 from taskloom.engine._carrier import carry, carry_nothing
 from taskloom.engine._graph import reached_by
-from taskloom.engine._inputs import not_finite, read_losses, read_parameters
+from taskloom.engine._inputs import not_finite, read_last_layer, read_parameters
+from taskloom.engine._signals import Measured, measure_step
+from taskloom.engine._step import StepLosses, gather, made_of, read_batches
 from taskloom.engine.autograd import AutogradEngine, gradients_of
 from taskloom.engine.base import GradientEngine, Layout, ranks
 from taskloom.errors import BalanceError, EngineError
@@ -40,8 +42,11 @@ def balance(
     *,
     shared: Iterable[Tensor] | nn.Module,
     engine: GradientEngine | None = None,
+    independent: Sequence[Mapping[str, Tensor]] = (),
+    last_layer: Iterable[Tensor] | nn.Module | None = None,
     head_gradient: HeadGradient | None = None,
-    on_nonfinite: Literal["raise", "skip"] = "raise",
+    on_nonfinite: Literal["raise", "skip", "drop"] = "raise",
+    scaler: GradScaler | None = None,
     form: Form = "auto",
 ) -> Tensor:
     """One scalar for several losses: call ``backward()`` on it as on any loss.
@@ -58,10 +63,16 @@ def balance(
         shared: the shared parameters theta: an iterable, a module (all its parameters), or a multi-task model (its
             ``shared_parameters()``). Frozen ones are left out.
         engine: how task gradients are measured; default: one backward pass per task on the retained graph.
+        independent: losses of the same tasks on further independent batches, for methods that compare batches
+            (``balancer.n_batches`` > 1). The step is made of the last batch; of the mean of two.
+        last_layer: the last shared layer (a module or its parameters), for methods that look at it alone; default: the
+            last of the shared parameters that is a matrix.
         head_gradient: whether parameters outside ``shared`` get weighted or their own gradients; default: as in the
             paper of the method (``balancer.head_gradient``).
         on_nonfinite: "raise" (default) names the task; "skip" returns a scalar without gradients, leaves the state of
-            the balancer unchanged and counts in ``balancer.n_skipped``.
+            the balancer unchanged and counts in ``balancer.n_skipped``; "drop" goes on without the task.
+        scaler: the gradient scaler of a loop in half precision: task gradients are then taken of scaled losses, so that
+            they do not underflow, and overflow reaches the scaler. Hand the scalar to ``scaler.scale`` as usual.
         form: which way to make the scalar; "auto" takes the cheapest.
 
     Returns:
@@ -91,54 +102,107 @@ def balance(
         >>> encoder.weight.grad.shape
         torch.Size([4, 3])
     """
-    names, values = read_losses(losses)
     if not isinstance(balancer, Balancer):
         raise BalanceError(f"expected a balancer such as tl.pcgrad(), found {balancer!r}; wrap a link in tl.chain(...)")
     _choices(head_gradient, on_nonfinite, form)
     heads = head_gradient or balancer.head_gradient
-    needs = balancer.needs_at(balancer.n_steps)
-    uses_gradients = bool(needs & (Need.GRAMIAN | Need.ROWS))
-    plain = not uses_gradients and heads == "weighted" and form in ("auto", "weights")
+    batches = read_batches(losses, independent, balancer)
+    looks_at_gradients = bool(balancer.needs_at(balancer.n_steps) & ~Need.LOSSES)
+    plain = not looks_at_gradients and heads == "weighted" and form in ("auto", "weights")
     parameters = [] if plain else read_parameters(shared)
+    layer = read_last_layer(last_layer, parameters) if Need.LAST_LAYER in balancer.needs else []
+    wanted = _Wanted(heads, "weights" if plain else form, parameters, layer, engine or AutogradEngine(), scaler)
+    while True:
+        try:
+            return _scalar(batches, balancer, wanted)
+        except _NotFinite as found:
+            if on_nonfinite == "raise":
+                raise BalanceError(
+                    f"{found}; expected finite numbers. Lower the learning rate, look at these tasks' inputs and "
+                    "targets, or pass on_nonfinite='skip' to leave such steps out ('drop' to leave out such tasks)"
+                ) from None
+            rest = [name for name in batches[0] if name not in found.tasks]
+            if on_nonfinite == "skip" or not rest:
+                balancer.n_skipped += 1
+                values = list(batches[-1].values())
+                return carry_nothing(torch.zeros_like(values[0]), reached_by(values).leaves)
+            batches = [{name: batch[name] for name in rest} for batch in batches]
 
-    batch = _gather(names, values, balancer)
-    bad = not_finite(batch.losses, batch.tasks)
+
+class _NotFinite(Exception):
+    """Losses or gradients of some tasks are not finite."""
+
+    def __init__(self, what: str, tasks: Sequence[str]) -> None:
+        super().__init__(f"the {what} of the tasks {list(tasks)} are not finite")
+        self.tasks = tuple(tasks)
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """How the scalar of a step is to be made."""
+
+    heads: HeadGradient
+    form: Form
+    parameters: Sequence[Tensor]
+    last_layer: Sequence[Tensor]
+    engine: GradientEngine
+    scaler: GradScaler | None
+
+    def measure(self, needs: Need, step: StepLosses, batches: Sequence[StepLosses]) -> Measured:
+        """What the balancer looks at."""
+        scale = 1.0 if self.scaler is None else float(self.scaler.get_scale())
+        return measure_step(needs, step, batches, self.parameters, self.last_layer, self.engine, scale)
+
+
+def _scalar(batches: Sequence[Mapping[str, Tensor]], balancer: Balancer, wanted: _Wanted) -> Tensor:
+    """The scalar of finite losses and gradients; the state of the balancer changes only if there is one."""
+    losses = made_of(batches)
+    step = gather(losses, balancer)
+    bad = not_finite(step.losses, step.tasks)
     if bad:
-        return _nonfinite(f"the losses of the tasks {bad} are not finite", balancer, values, on_nonfinite)
+        raise _NotFinite("losses", bad)
     for link in balancer:
-        link.check(batch.tasks, batch.losses.detach())
+        link.check(step.tasks, step.losses.detach())
 
-    rows = gramian = None
-    if uses_gradients:
-        rows = (engine or AutogradEngine()).rows(batch.local, parameters)
-        gramian = rows.gramian()
-        bad = not_finite(gramian, batch.tasks)
+    needs = balancer.needs_at(balancer.n_steps)
+    measured = Measured()
+    if needs & ~Need.LOSSES:
+        measured = wanted.measure(needs, step, [step] if len(batches) == 1 else [gather(b, balancer) for b in batches])
+        bad = [name for matrix in measured.matrices() for name in not_finite(matrix, step.tasks)]
+        if bad and wanted.scaler is not None:
+            return _overflow(step, wanted.parameters)
         if bad:
-            return _nonfinite(f"the gradients of the tasks {bad} are not finite", balancer, values, on_nonfinite)
+            raise _NotFinite("gradients", list(dict.fromkeys(bad)))
     combination = balancer.combine(
-        batch.losses,
-        gramian,
-        active=batch.active,
-        draws=_draws(balancer, batch.tasks),
-        tasks=batch.tasks,
-        rows=rows if Need.ROWS in needs else None,
+        step.losses,
+        measured.gramian,
+        active=step.active,
+        draws=_draws(balancer, step.tasks),
+        tasks=step.tasks,
+        rows=measured.rows if Need.ROWS in needs else None,
+        last_layer=measured.last_layer,
+        cross=measured.cross,
         step=balancer.n_steps,
     )
     balancer.n_steps += 1
-    if plain:
-        local = batch.losses if ranks() == 1 else batch.stacked()
+    if not wanted.parameters:  # losses alone decide, and heads are weighted
+        local = step.losses if ranks() == 1 else step.stacked()
         return (combination.weights * local).sum() + combination.penalty
 
-    factors = (combination.weights if heads == "weighted" else combination.head_weights).detach()
+    weighted = wanted.heads == "weighted"
+    factors = (combination.weights if weighted else combination.head_weights).detach()
     own = combination.penalty
     if combination.weights.requires_grad:  # the balancer's own parameters learn beside the network
-        own = own + ((combination.weights - combination.weights.detach()) * batch.losses.detach()).sum()
-    chosen = _form(form, heads, combination, values, parameters)
-    if chosen == "weights":
-        return (factors * batch.stacked()).sum() + own
-    if chosen == "gates":
-        return _gated(batch, combination, factors) + own
-    return _carried(batch, combination, factors, rows, parameters) + own
+        own = own + ((combination.weights - combination.weights.detach()) * step.losses.detach()).sum()
+    if wanted.form == "auto" and measured.rows is None and weighted:
+        form: Form = "weights"  # the weights are known and nothing else was computed
+    else:
+        form = _form(wanted, combination, list(losses.values()))
+    if form == "weights":
+        return (factors * step.stacked()).sum() + own
+    if form == "gates":
+        return _gated(step, combination, factors) + own
+    return _carried(step, combination, factors, measured.rows, wanted.parameters) + own
 
 
 def weighted_sum(losses: Tensor, balancer: Balancer) -> Tensor:
@@ -172,63 +236,6 @@ def weighted_sum(losses: Tensor, balancer: Balancer) -> Tensor:
     return (combination.weights * losses).sum() + combination.penalty
 
 
-@dataclass(frozen=True)
-class _Batch:
-    """The losses of a step in the order that the balancer sees, here and averaged over ranks.
-
-    Args:
-        tasks: names.
-        local: losses of this rank with their graph; None where this rank lacks the task.
-        losses: (K,), averaged over ranks; with the graph of this rank when there is only one.
-        active: which tasks any rank has; None when all.
-    """
-
-    tasks: tuple[str, ...]
-    local: list[Tensor | None]
-    losses: Tensor
-    active: Tensor | None
-
-    def stacked(self) -> Tensor:
-        """Losses of this rank with their graph, shape (K,), 0 where it lacks a task."""
-        zero = self.losses.new_zeros(())
-        return torch.stack([zero if loss is None else loss.to(self.losses.dtype) for loss in self.local])
-
-
-def _gather(names: tuple[str, ...], values: list[Tensor], balancer: Balancer) -> _Batch:
-    if not balancer.tasks and balancer.holds_state_of_tasks:
-        trial = copy.deepcopy(balancer)  # if this raises, the balancer of the user stays as it is
-        trial.bind(names)
-        if trial.parameter_groups():
-            raise BalanceError(
-                f"{balancer!r} has parameters of its own that no optimiser knows yet: call balancer.bind(tasks) and "
-                "give balancer.parameter_groups() to the optimiser before the first step"
-            )
-        balancer.bind(names)
-    if balancer.tasks:
-        balancer.positions(names)  # raises on an unknown task
-        order = {task: position for position, task in enumerate(balancer.tasks)}
-        places = sorted(range(len(names)), key=lambda place: order[names[place]])
-        names, values = tuple(names[place] for place in places), [values[place] for place in places]
-    dtype = values[0].dtype
-    for value in values:
-        dtype = torch.promote_types(dtype, value.dtype)
-    local: list[Tensor | None] = [*values]
-    n_ranks = ranks()
-    if n_ranks == 1:
-        return _Batch(names, local, torch.stack([value.to(dtype) for value in values]), None)
-    tasks = balancer.tasks or names
-    given = dict(zip(names, values, strict=True))
-    local = [given.get(task) for task in tasks]
-    zero = values[0].new_zeros(())
-    exchanged = torch.stack(
-        [zero if loss is None else loss.detach() for loss in local]
-        + [torch.full_like(zero, float(loss is not None)) for loss in local]
-    ).float()
-    torch.distributed.all_reduce(exchanged)
-    means, counts = exchanged.to(dtype).chunk(2)
-    return _Batch(tasks, local, means / n_ranks, counts > 0)
-
-
 def _draws(balancer: Balancer, tasks: tuple[str, ...]) -> Tensor | None:
     draws = balancer.draw(len(balancer.tasks) or len(tasks))
     if draws is None or not balancer.tasks or tasks == balancer.tasks:
@@ -236,18 +243,17 @@ def _draws(balancer: Balancer, tasks: tuple[str, ...]) -> Tensor | None:
     return balancer.select_draws(draws, balancer.positions(tasks) or [])
 
 
-def _form(
-    form: Form, heads: HeadGradient, combination: Combination, values: Sequence[Tensor], parameters: Sequence[Tensor]
-) -> Form:
+def _form(wanted: _Wanted, combination: Combination, values: Sequence[Tensor]) -> Form:
     """Take the asked form if it can express the step, or say why it cannot."""
+    form = wanted.form
     if form in ("auto", "carrier"):
         return "carrier"
     if combination.direction is not None:
         raise EngineError(f"form={form!r}: this balancer makes a direction, not weights; use form='carrier'")
-    if form == "weights" and heads == "unweighted":
+    if form == "weights" and wanted.heads == "unweighted":
         raise EngineError("form='weights' weighs the heads as well; ask for head_gradient='weighted' or form='auto'")
     if form == "gates":
-        ids = {id(parameter) for parameter in parameters}
+        ids = {id(parameter) for parameter in wanted.parameters}
         reached = reached_by(values, stop_at_forks=True)
         if not reached.gates or any(id(leaf) in ids for leaf in reached.leaves):
             raise EngineError(
@@ -257,36 +263,36 @@ def _form(
     return form
 
 
-def _gated(batch: _Batch, combination: Combination, factors: Tensor) -> Tensor:
+def _gated(step: StepLosses, combination: Combination, factors: Tensor) -> Tensor:
     """Set the gates so that the shared part sees w and the heads their factors."""
-    gates = {gate.task: gate for gate in reached_by([v for v in batch.local if v is not None]).gates}
-    unknown = [task for task in batch.tasks if task not in gates]
+    gates = {gate.task: gate for gate in reached_by([v for v in step.local if v is not None]).gates}
+    unknown = [task for task in step.tasks if task not in gates]
     if unknown:
         raise EngineError(f"form='gates': no fork for the tasks {unknown}; forks carry the names {sorted(gates)}")
     # A head factor of 0 belongs to an absent task, whose gradient is 0 anyway.
     ratios = combination.weights.detach() / torch.where(factors == 0, 1.0, factors)
-    for task, ratio in zip(batch.tasks, ratios.unbind(), strict=True):
+    for task, ratio in zip(step.tasks, ratios.unbind(), strict=True):
         gates[task].weight = ratio
-    return (factors * batch.stacked()).sum()
+    return (factors * step.stacked()).sum()
 
 
 def _carried(
-    batch: _Batch,
+    step: StepLosses,
     combination: Combination,
     factors: Tensor,
     rows: Rows | None,
     parameters: Sequence[Tensor],
 ) -> Tensor:
     """Finish every gradient now and hand it out in the backward pass."""
-    leaves = reached_by(loss for loss in batch.local if loss is not None).leaves
+    leaves = reached_by(loss for loss in step.local if loss is not None).leaves
     reached = {id(leaf) for leaf in leaves}
     used = [parameter for parameter in parameters if id(parameter) in reached or ranks() > 1]
     if not used:
         raise EngineError(
-            f"no loss of the tasks {list(batch.tasks)} reaches a shared parameter; pass the parameters that the "
+            f"no loss of the tasks {list(step.tasks)} reaches a shared parameter; pass the parameters that the "
             "forward pass used (not those of a copy), and compute the losses from their output"
         )
-    stacked = batch.stacked()
+    stacked = step.stacked()
     if rows is None:  # weights from losses alone but heads unweighted: one pass for the shared part
         weighted = (combination.weights.detach() * stacked).sum()
         found: dict[int, Tensor | None] = dict(zip(map(id, used), gradients_of(weighted, used), strict=True))
@@ -304,20 +310,16 @@ def _carried(
     return carry(total, [leaf for leaf, _ in pairs], [gradient for _, gradient in pairs])
 
 
-def _nonfinite(found: str, balancer: Balancer, values: Sequence[Tensor], policy: Literal["raise", "skip"]) -> Tensor:
-    if policy == "raise":
-        raise BalanceError(
-            f"{found}; expected finite numbers. Lower the learning rate, look at these tasks' inputs and targets, or "
-            "pass on_nonfinite='skip' to leave such steps out"
-        )
-    balancer.n_skipped += 1
-    return carry_nothing(torch.zeros_like(values[0]), reached_by(values).leaves)
+def _overflow(step: StepLosses, parameters: Sequence[Tensor]) -> Tensor:
+    """A scalar with infinite gradients: the scaler finds them, leaves the step out and lowers its factor."""
+    infinite = [torch.full_like(parameter, torch.inf) for parameter in parameters]
+    return carry(step.losses.detach().sum(), parameters, infinite)
 
 
 def _choices(head_gradient: str | None, on_nonfinite: str, form: str) -> None:
     for argument, given, known in (
         ("head_gradient", head_gradient, (None, "weighted", "unweighted")),
-        ("on_nonfinite", on_nonfinite, ("raise", "skip")),
+        ("on_nonfinite", on_nonfinite, ("raise", "skip", "drop")),
         ("form", form, ("auto", "weights", "gates", "carrier")),
     ):
         if given not in known:
