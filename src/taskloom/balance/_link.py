@@ -116,7 +116,18 @@ class Link(nn.Module):
         """Return to the state before the first step. A link with state overrides this."""
 
     def observe(self, losses: Tensor) -> None:
-        """Losses (K,) on the same batch after the step; for methods that look at the change."""
+        """Losses (K,) of the bound tasks on the same batch after the step; for methods that look at the change.
+
+        Tasks that the step did not have may have any number; they are left out.
+        """
+
+    @property
+    def observes(self) -> bool:
+        """True when it has to be told the losses after the step by :meth:`observe`."""
+        return type(self).observe is not Link.observe
+
+    def end_epoch(self) -> None:
+        """Called after every epoch of training; for methods that compare epochs. Those have ``remembers = True``."""
 
     def check(self, tasks: Sequence[str], losses: Tensor) -> None:
         """Raise when loss values are outside what the method is defined for. Called at public doors only."""

@@ -346,6 +346,16 @@ class Balancer(Link):
         for link in self:
             link.observe(losses)
 
+    @property
+    def observes(self) -> bool:
+        """True when a link has to be told the losses after the step."""
+        return any(link.observes for link in self)
+
+    def end_epoch(self) -> None:
+        """Tell the links that an epoch of training is over. :func:`taskloom.fit` does it; call it in your own loop."""
+        for link in self:
+            link.end_epoch()
+
     def check(self, tasks: Sequence[str], losses: Tensor) -> None:
         for link in self:
             link.check(tasks, losses)

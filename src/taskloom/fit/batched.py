@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from taskloom.balance.base import Link, Need
+from taskloom.balance.base import Need
 from taskloom.data.batch import assemble
 from taskloom.engine.functional import Step, StepFunction
 from taskloom.fit._recorded import OverMembers
@@ -58,7 +58,7 @@ def reason_against_batching(training: Training) -> str | None:
             return f"{name} is a {type(module).__name__}, which gains nothing from batching over networks"
     if is_trained_in_phases(training.model):
         return "the model is trained in phases of its own"
-    if any(link.remembers or type(link).observe is not Link.observe for link in training.balancer):
+    if training.balancer.remembers or training.balancer.observes:
         return "the balancer remembers earlier steps"
     if training.balancer.needs & (Need.ROWS | Need.LAST_LAYER | Need.CROSS):
         return "the balancer looks at more than the losses and the Gramian"
