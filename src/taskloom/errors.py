@@ -14,6 +14,7 @@ __all__ = [
     "DataError",
     "EngineError",
     "ExportError",
+    "NoCommonFeature",
     "StudyError",
     "TaskError",
     "TaskloomError",
@@ -63,6 +64,18 @@ class EngineError(TaskloomError, RuntimeError):
 
     Example:
         >>> issubclass(EngineError, RuntimeError)
+        True
+    """
+
+
+class NoCommonFeature(EngineError):
+    """The model has no feature tensor that all shared parameters feed.
+
+    Feature-level gradients stand for parameter gradients only where every path from a shared parameter to an output
+    passes through the same tensors and no shared parameter lies behind them. Use parameter gradients elsewhere.
+
+    Example:
+        >>> issubclass(NoCommonFeature, EngineError)
         True
     """
 

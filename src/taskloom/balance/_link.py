@@ -31,6 +31,7 @@ class Link(nn.Module):
         holds_tasks: True when it holds one entry per task; then it learns the tasks by :meth:`bind`.
         is_constant: True when it does the same in every step: all that it looks at are the tasks that are there.
         remembers: True when ``forward`` or ``observe`` changes buffers: the link's next answer depends on this step.
+        looks_at_features: True when its Gramian and rows are those of the features at the cut, not of the parameters.
         n_batches: how many independent batches it looks at in one step; 1 for nearly all.
         head_gradient: what the method's paper does with heads; None when the link has no say.
 
@@ -50,6 +51,7 @@ class Link(nn.Module):
     holds_tasks: ClassVar[bool] = False
     is_constant: ClassVar[bool] = False
     remembers: ClassVar[bool] = False
+    looks_at_features: ClassVar[bool] = False
     n_batches: ClassVar[int] = 1
     head_gradient: ClassVar[HeadGradient | None] = None
 

@@ -82,6 +82,11 @@ class Balancer(Link):
         return any(link.remembers for link in self)
 
     @property
+    def looks_at_features(self) -> bool:  # type: ignore[override]
+        """True when a link's Gramian is that of the features at the cut."""
+        return any(link.looks_at_features for link in self)
+
+    @property
     def n_batches(self) -> int:  # type: ignore[override]
         """How many independent batches one step looks at."""
         return max(link.n_batches for link in self)

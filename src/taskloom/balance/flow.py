@@ -91,6 +91,10 @@ class Rows:
         assert total is not None
         return total
 
+    def divided(self, factor: float) -> Rows:
+        """The rows of losses that are smaller by a factor."""
+        return replace(self, blocks=tuple(block / factor for block in self.blocks))
+
     def combine(self, weights: Tensor) -> tuple[Tensor, ...]:
         """J^T w per block, shapes (P_b,), in the dtype of the block (float32 arithmetic for half precision)."""
         directions = []

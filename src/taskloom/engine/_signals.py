@@ -73,4 +73,4 @@ def _scaled(engine: GradientEngine, step: StepLosses, parameters: Sequence[Tenso
     if scale == 1.0:
         return engine.rows(step.local, parameters)
     rows = engine.rows([None if loss is None else loss * scale for loss in step.local], parameters)
-    return Rows(tuple(block / scale for block in rows))
+    return rows.divided(scale)

@@ -29,6 +29,7 @@ from taskloom.engine._signals import Measured, measure_step
 from taskloom.engine._step import StepLosses, gather, made_of, read_batches
 from taskloom.engine.autograd import AutogradEngine, gradients_of
 from taskloom.engine.base import GradientEngine, Layout, ranks
+from taskloom.engine.features import FeatureEngine
 from taskloom.errors import BalanceError, EngineError
 
 __all__ = ["balance", "weighted_sum"]
@@ -111,7 +112,9 @@ def balance(
     plain = not looks_at_gradients and heads == "weighted" and form in ("auto", "weights")
     parameters = [] if plain else read_parameters(shared)
     layer = read_last_layer(last_layer, parameters) if Need.LAST_LAYER in balancer.needs else []
-    wanted = _Wanted(heads, "weights" if plain else form, parameters, layer, engine or AutogradEngine(), scaler)
+    if engine is None:
+        engine = FeatureEngine() if balancer.looks_at_features else AutogradEngine()
+    wanted = _Wanted(heads, "weights" if plain else form, parameters, layer, engine, scaler)
     while True:
         try:
             return _scalar(batches, balancer, wanted)

@@ -60,6 +60,8 @@ def reason_against_batching(training: Training) -> str | None:
         return "the model is trained in phases of its own"
     if training.balancer.remembers or training.balancer.observes:
         return "the balancer remembers earlier steps"
+    if training.balancer.looks_at_features:
+        return "the balancer looks at features"
     if training.balancer.needs & (Need.ROWS | Need.LAST_LAYER | Need.CROSS):
         return "the balancer looks at more than the losses and the Gramian"
     if len(training.balancer.parameter_groups()) > 1:
