@@ -153,6 +153,9 @@ def test_the_table_of_candidates():
     assert row["title (task)"] == pytest.approx(1.035, abs=0.01)
     assert row["수학 / 1"] == pytest.approx(2.035, abs=0.01)
     assert "helper" not in row
+    assert row["step_milliseconds"] == pytest.approx(
+        1e3 * 6.0 / sum(made().runs.filter((pl.col("candidate") == "single_task") & (pl.col("seed") == 0))["steps"])
+    )
     sharing = table.row(by_predicate=pl.col("candidate") == "sharing", named=True)
     assert (sharing["parameters"], sharing["predict_microseconds"]) == (10, 3.0)
 

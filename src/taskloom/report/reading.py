@@ -63,6 +63,11 @@ class CandidateRow:
     parameters: float | None
     train_seconds: float | None
     predict_microseconds: float | None
+    step_milliseconds: float | None = None  # None for what takes no optimiser steps
+    step_ratio: float | None = None  # of a step to one of hard sharing with equal weights
+
+
+_PLAIN = "hard_sharing"  # equal weights: what the time of a step is compared with
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +199,11 @@ def _gain(gain: TaskGain, seeds: Sequence[int]) -> GainRow:
     )
 
 
+def _ratio(milliseconds: float | None, plain: float | None) -> float | None:
+    own, other = finite(milliseconds), finite(plain)
+    return own / other if own is not None and other else None
+
+
 def _per_seed(gain: GainSummary, seeds: Sequence[int]) -> tuple[float | None, ...]:
     found = dict(zip(gain.seeds, gain.gains))
     return tuple(finite(found.get(seed)) for seed in seeds)
@@ -208,7 +218,9 @@ def _candidates(
 ) -> tuple[CandidateRow, ...]:
     described = {entry["name"]: entry for entry in results.settings["candidates"]}
     rows = []
-    for line in results.table().iter_rows(named=True):
+    table = list(results.table().iter_rows(named=True))
+    plain = next((line["step_milliseconds"] for line in table if line["candidate"] == _PLAIN), None)
+    for line in table:
         name = line["candidate"]
         entry = described.get(name, {})
         report = reports.get(name)
@@ -232,6 +244,8 @@ def _candidates(
                 parameters=finite(line["parameters"]),
                 train_seconds=finite(line["train_seconds"]),
                 predict_microseconds=finite(line["predict_microseconds"]),
+                step_milliseconds=finite(line["step_milliseconds"]),
+                step_ratio=_ratio(line["step_milliseconds"], plain),
             )
         )
     rows.sort(key=lambda row: (row.delta_m is None, -(row.delta_m or 0.0)))

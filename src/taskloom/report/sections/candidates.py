@@ -67,6 +67,7 @@ def _table(reading: Reading) -> Html:
         Column("Validation", numeric=True, note="loss, lower is better"),
         Column("Parameters", numeric=True),
         Column("Training", numeric=True, note="per seed"),
+        Column("Step", numeric=True, note="of training; × that of hard sharing, equal weights"),
         Column("Inference", numeric=True, note="per row"),
     ]
     rows = [_row(candidate, reading, per_task=per_task) for candidate in reading.candidates]
@@ -109,8 +110,18 @@ def _row(candidate: CandidateRow, reading: Reading, *, per_task: bool) -> list[C
         Cell(number(candidate.validation_score), candidate.validation_score),
         Cell(count(candidate.parameters), candidate.parameters),
         Cell(duration(candidate.train_seconds), candidate.train_seconds),
+        Cell(_step(candidate), candidate.step_milliseconds),
         Cell(duration(inference), candidate.predict_microseconds),
     ]
+
+
+def _step(candidate: CandidateRow) -> Html | str:
+    """Time of an optimiser step of the chosen network, and how often it contains that of the plain sum of losses."""
+    if candidate.step_milliseconds is None:
+        return duration(None)
+    ratio = candidate.step_ratio
+    shown = None if ratio is None else element("small", {}, f"{ratio:.1f}\u00a0×")
+    return join([duration(candidate.step_milliseconds * 1e-3), shown])
 
 
 def _gain_mark(row: GainRow | None, reading: Reading) -> Html | None:
