@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
 
-from taskloom.balance.flow import Rows
 from taskloom.engine._guards import measuring
-from taskloom.engine.base import Cost, Layout, ranks
+from taskloom.engine.base import Cost, Layout, ParameterRows, ranks
 from taskloom.errors import EngineError
 
-__all__ = ["AutogradEngine"]
+__all__ = ["AutogradEngine", "explained", "gradients_of"]
 
 
 class AutogradEngine:
@@ -34,7 +34,7 @@ class AutogradEngine:
                 [2., 0.]])
     """
 
-    def rows(self, losses: Sequence[Tensor | None], parameters: Sequence[Tensor]) -> Rows:
+    def rows(self, losses: Sequence[Tensor | None], parameters: Sequence[Tensor]) -> ParameterRows:
         """Task gradients J, shape (K, P) in blocks; zeros where a task does not reach a parameter.
 
         Raises:
@@ -51,7 +51,7 @@ class AutogradEngine:
             for block in blocks:
                 torch.distributed.all_reduce(block)
                 block /= n_ranks
-        return Rows(blocks)
+        return ParameterRows(blocks, layout)
 
     def gramian(self, losses: Sequence[Tensor | None], parameters: Sequence[Tensor]) -> Tensor:
         """G = J J^T, shape (K, K), float64 for K <= 64."""
@@ -69,18 +69,42 @@ def gradients_of(loss: Tensor, parameters: Sequence[Tensor]) -> Sequence[Tensor 
     Raises:
         EngineError: the graph cannot be passed through (again).
     """
+    with explained():
+        return torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True)
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """While inside, gradients may flow through guarded modules, and what autograd says of the graph is explained.
+
+    Raises:
+        EngineError: the graph cannot be passed through (again).
+    """
     try:
         with measuring():
-            return torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True)
+            yield
     except RuntimeError as error:
-        if "donated buffers" in str(error):
-            raise EngineError(
-                "the model was compiled with buffers that can be used once, and task gradients need the graph several "
-                "times; set torch._functorch.config.donated_buffer = False before compiling"
-            ) from error
-        if "second time" not in str(error):
-            raise
-        raise EngineError(
-            "the graph of the losses was freed by an earlier backward(); compute the losses again, and call balance() "
-            "once per forward pass, before backward()"
-        ) from error
+        for sign, advice in _ADVICE.items():
+            if sign in str(error):
+                raise EngineError(advice) from error
+        raise
+
+
+_ADVICE = {
+    "donated buffers": (
+        "the model was compiled with buffers that can be used once, and task gradients need the graph several times; "
+        "set torch._functorch.config.donated_buffer = False before compiling"
+    ),
+    "second time": (
+        "the graph of the losses was freed by an earlier backward(); compute the losses again, and call balance() once "
+        "per forward pass, before backward()"
+    ),
+    "use_reentrant=True": (
+        "a part of the model is checkpointed in the reentrant way, which hides its parameters; write "
+        "torch.utils.checkpoint.checkpoint(..., use_reentrant=False)"
+    ),
+    "modified by an inplace operation": (
+        "a tensor that the backward pass needs was changed in place after the forward pass; call balance() before "
+        "such a change, or change a copy"
+    ),
+}

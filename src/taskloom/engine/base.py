@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from taskloom.balance.flow import Rows
 
-__all__ = ["Cost", "GradientEngine", "Layout", "ranks"]
+__all__ = ["Cost", "GradientEngine", "Layout", "ParameterRows", "ranks"]
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,8 @@ class GradientEngine(Protocol):
     over ranks, before any product); ``.grad`` of every parameter is left as it was; the graph stays usable.
 
     The result of :meth:`rows` has the columns of :class:`Layout`. It may compute its parts when they are asked for:
-    a balancer asks for ``gramian()``, the direction for ``combine(weights)``, only a row rule for ``matrix()``.
+    a balancer asks for ``gramian()``, the direction for ``combine(weights)``, only a row rule for ``matrix()``. Where
+    it is a :class:`ParameterRows`, the direction is asked for parameter by parameter and never laid end to end.
     """
 
     def rows(self, losses: Sequence[Tensor | None], parameters: Sequence[Tensor]) -> Rows:
@@ -104,6 +105,40 @@ class Layout:
             for place, piece in zip(group, block.split(sizes), strict=True):
                 result[place] = piece.view(self.parameters[place].shape)
         return result
+
+
+@dataclass(frozen=True)
+class ParameterRows(Rows):
+    """Rows that know which parameter each of their columns belongs to.
+
+    An engine that keeps task gradients in another form than rows overrides :meth:`Rows.gramian` and :meth:`gradients`,
+    which are all that most balancers need, and makes ``blocks`` when somebody asks for them.
+
+    Args:
+        blocks: as in :class:`taskloom.balance.flow.Rows`, the columns in the order of ``layout``.
+        layout: the parameters.
+        leaves: every leaf that the losses reach, if the engine has looked.
+        heads: gradients that came out of the same passes, of leaves outside the layout that one task alone reaches:
+            id of the leaf -> (position of the task, gradient of its loss).
+
+    Example:
+        >>> rows = ParameterRows((torch.tensor([[1.0, 2.0], [3.0, 4.0]]),), Layout([torch.zeros(1, 2)]))
+        >>> rows.gradients(torch.tensor([1.0, -1.0]))
+        [tensor([[-2., -2.]])]
+    """
+
+    layout: Layout
+    leaves: tuple[Tensor, ...] | None = None
+    heads: Mapping[int, tuple[int, Tensor]] = field(default_factory=dict)
+
+    def divided(self, factor: float) -> ParameterRows:
+        """The rows of losses that are smaller by a factor."""
+        heads = {leaf: (task, gradient / factor) for leaf, (task, gradient) in self.heads.items()}
+        return replace(self, blocks=tuple(block / factor for block in self.blocks), heads=heads)
+
+    def gradients(self, weights: Tensor) -> list[Tensor | None]:
+        """J^T w, one tensor per parameter, its own memory; None may stand for zeros."""
+        return [*self.layout.split(self.combine(weights))]
 
 
 def ranks() -> int:

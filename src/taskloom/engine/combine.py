@@ -28,7 +28,7 @@ from taskloom.engine._inputs import not_finite, read_last_layer, read_parameters
 from taskloom.engine._signals import Measured, measure_step
 from taskloom.engine._step import StepLosses, gather, made_of, read_batches
 from taskloom.engine.autograd import AutogradEngine, gradients_of
-from taskloom.engine.base import GradientEngine, Layout, ranks
+from taskloom.engine.base import GradientEngine, Layout, ParameterRows, ranks
 from taskloom.engine.features import FeatureEngine
 from taskloom.errors import BalanceError, EngineError
 
@@ -287,7 +287,10 @@ def _carried(
     parameters: Sequence[Tensor],
 ) -> Tensor:
     """Finish every gradient now and hand it out in the backward pass."""
-    leaves = reached_by(loss for loss in step.local if loss is not None).leaves
+    known = rows if isinstance(rows, ParameterRows) else None  # an engine that knows parameters, not only columns
+    leaves = known.leaves if known is not None else None
+    if leaves is None:
+        leaves = reached_by(loss for loss in step.local if loss is not None).leaves
     reached = {id(leaf) for leaf in leaves}
     used = [parameter for parameter in parameters if id(parameter) in reached or ranks() > 1]
     if not used:
@@ -296,18 +299,26 @@ def _carried(
             "forward pass used (not those of a copy), and compute the losses from their output"
         )
     stacked = step.stacked()
+    given = combination.direction
     if rows is None:  # weights from losses alone but heads unweighted: one pass for the shared part
         weighted = (combination.weights.detach() * stacked).sum()
         found: dict[int, Tensor | None] = dict(zip(map(id, used), gradients_of(weighted, used), strict=True))
     else:
-        given = combination.direction
-        blocks = rows.combine(combination.weights) if given is None else rows.split(given)
-        found = dict(zip(map(id, parameters), Layout(parameters).split(blocks), strict=True))
+        finished: Sequence[Tensor | None]
+        if known is not None and given is None:
+            finished = known.gradients(combination.weights)
+        else:
+            blocks = rows.combine(combination.weights) if given is None else rows.split(given)
+            finished = Layout(parameters).split(blocks)
+        found = dict(zip(map(id, parameters), finished, strict=True))
     shared_ids = {id(parameter) for parameter in parameters}
     others = [leaf for leaf in leaves if id(leaf) not in shared_ids]
     total = (factors * stacked).sum()
-    if others:
-        found.update(zip(map(id, others), gradients_of(total, others), strict=True))
+    for key, (task, own) in known.heads.items() if known is not None else ():
+        found[key] = own * factors[task].to(own.device, own.dtype)
+    missing = [leaf for leaf in others if id(leaf) not in found]
+    if missing:
+        found.update(zip(map(id, missing), gradients_of(total, missing), strict=True))
     # Parameters that nothing reaches keep `.grad` as it is, as after an ordinary backward pass.
     pairs = [(leaf, gradient) for leaf in (*used, *others) if (gradient := found[id(leaf)]) is not None]
     return carry(total, [leaf for leaf, _ in pairs], [gradient for _, gradient in pairs])
