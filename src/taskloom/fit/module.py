@@ -17,6 +17,7 @@ from taskloom.engine.base import ranks
 from taskloom.engine.combine import balance, weighted_sum
 from taskloom.engine.measure import measure
 from taskloom.errors import DataError
+from taskloom.fit._observe import SecondLook
 from taskloom.fit.training import Objective, OptimiserSettings
 from taskloom.losses import task_losses
 from taskloom.nn.model import MultiTaskModel
@@ -67,6 +68,7 @@ class MultiTaskModule(pl.LightningModule):
         self._slugs = slugs([task.name for task in tasks])
         self._logs = False
         self._weighs_losses = not balancer.needs_gramian and balancer.head_gradient == "weighted"
+        self._second_look = SecondLook(model, tasks) if balancer.observes else None
         self.phase = Phase(name="train")
         self._optimisers: dict[object, torch.optim.Optimizer] = {}
         self.measures_next_step = False
@@ -98,6 +100,8 @@ class MultiTaskModule(pl.LightningModule):
         """
         if self.diverged:
             return None
+        if self._second_look is not None:
+            self._second_look.remember(batch, self.device)
         losses, active = task_losses(self.tasks, self.model(batch.inputs), targets=batch.targets, mask=batch.mask)
         here = active.tolist()
         scalar = self._scalar(losses, here)
@@ -113,6 +117,17 @@ class MultiTaskModule(pl.LightningModule):
             if self.phase.penalties == "all" or (self.phase.penalties != "none" and name in self.phase.penalties):
                 scalar = scalar + penalty
         return scalar
+
+    def optimizer_step(self, *arguments: Any, **settings: Any) -> None:
+        """Step; then, for balancers that compare the losses before and after it, look at the same batch again."""
+        super().optimizer_step(*arguments, **settings)
+        if self._second_look is not None and not self.diverged:
+            precision = self.trainer.precision_plugin.train_step_context()
+            self.balancer.observe(self._second_look.losses(precision))
+
+    def on_train_epoch_end(self) -> None:
+        """Tell the balancer that an epoch is over."""
+        self.balancer.end_epoch()
 
     def on_fit_start(self) -> None:
         """Note whether anybody wants the losses of single steps: logging costs more than a small network."""
