@@ -12,6 +12,7 @@ __getattr__, __dir__, __all__ = attach(
         "Results": "results",
         "StoredModel": "models",
         "Study": "run",
+        "balanced": "balanced",
         "catalogue": "catalogue",
         "compare": "compare",
         "demo": "demo",

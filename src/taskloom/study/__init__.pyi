@@ -1,5 +1,6 @@
 # Written by tools/write_stubs.py from the names in __init__.py; run `make stubs` after changing those.
 
+from taskloom.study.balanced import balanced as balanced
 from taskloom.study.budget import Budget as Budget
 from taskloom.study.candidate import Candidate as Candidate
 from taskloom.study.candidate import Learned as Learned
@@ -20,6 +21,7 @@ __all__ = [
     "Results",
     "StoredModel",
     "Study",
+    "balanced",
     "catalogue",
     "compare",
     "demo",

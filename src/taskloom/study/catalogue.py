@@ -16,6 +16,7 @@ from taskloom.data.table import MultiTaskData
 from taskloom.errors import StudyError, nearest
 from taskloom.nn import Conditioned, EmbeddingConcat, FiLM, HardSharing, HardSoftMix, OneHotConcat, Pooled, SoftSharing
 from taskloom.nn.model import MultiTaskModel
+from taskloom.study.balanced import balanced
 from taskloom.study.candidate import Candidate
 from taskloom.study.plans._networks import Shape
 from taskloom.study.plans.apart import Apart
@@ -279,7 +280,7 @@ def catalogue() -> tuple[Candidate, ...]:
 
 
 def choose(
-    wanted: Sequence[Candidate | str] | str, data: MultiTaskData
+    wanted: Sequence[Candidate | Balancer | str] | str, data: MultiTaskData
 ) -> tuple[tuple[Candidate, ...], dict[str, str]]:
     """Candidates of a comparison, and the ones left out with the reason.
 
@@ -287,7 +288,7 @@ def choose(
     multi-task baseline that every other method has to beat.
 
     Args:
-        wanted: ``"default"``, ``"all"``, or names and candidates.
+        wanted: ``"default"``, ``"all"``, or names, candidates, and balancers (:func:`taskloom.study.balanced`).
         data: the data they must fit.
 
     Returns:
@@ -321,9 +322,11 @@ def choose(
     return tuple(chosen), left_out
 
 
-def _named(one: Candidate | str, known: dict[str, Candidate]) -> Candidate:
+def _named(one: Candidate | Balancer | str, known: dict[str, Candidate]) -> Candidate:
     if isinstance(one, Candidate):
         return one
+    if isinstance(one, Balancer):
+        return balanced(one)
     if one not in known:
         raise StudyError(f"candidates: unknown name {one!r}.{nearest(one, known)}")
     return known[one]

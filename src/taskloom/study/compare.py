@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from taskloom.balance.base import Balancer
 from taskloom.data.multitask import MultiTaskData
 from taskloom.data.split import Splitter
 from taskloom.study.budget import Budget
@@ -19,7 +20,7 @@ __all__ = ["compare"]
 def compare(
     data: MultiTaskData,
     *,
-    candidates: Sequence[Candidate | str] | str = "default",
+    candidates: Sequence[Candidate | Balancer | str] | str = "default",
     main: str | None = None,
     seeds: int = 5,
     seed: int = 0,

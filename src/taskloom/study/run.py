@@ -10,6 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from taskloom.balance.base import Balancer
 from taskloom.data.split import Splitter, default_split
 from taskloom.data.table import MultiTaskData
 from taskloom.errors import StudyError, TaskError, nearest
@@ -76,7 +77,7 @@ class Study:
     """
 
     data: MultiTaskData
-    candidates: Sequence[Candidate | str] | str = "default"
+    candidates: Sequence[Candidate | Balancer | str] | str = "default"
     main: str | None = None
     seeds: int = 5
     seed: int = 0
