@@ -100,7 +100,7 @@ def gather(losses: Mapping[str, Tensor], balancer: Balancer) -> StepLosses:
     exchanged = torch.stack(
         [zero if loss is None else loss.detach() for loss in local]
         + [torch.full_like(zero, float(loss is not None)) for loss in local]
-    ).float()
+    ).to(torch.promote_types(dtype, torch.float32))
     torch.distributed.all_reduce(exchanged)
     means, counts = exchanged.to(dtype).chunk(2)
     return StepLosses(tasks, local, means / n_ranks, counts > 0)

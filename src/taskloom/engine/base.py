@@ -140,6 +140,13 @@ class ParameterRows(Rows):
         """J^T w, one tensor per parameter, its own memory; None may stand for zeros."""
         return [*self.layout.split(self.combine(weights))]
 
+    def of_heads(self, factors: Tensor) -> dict[int, Tensor]:
+        """Gradient of ``(factors * losses).sum()`` for the leaves of ``heads``, by their id."""
+        return {
+            leaf: gradient * factors[task].to(gradient.device, gradient.dtype)
+            for leaf, (task, gradient) in self.heads.items()
+        }
+
 
 def ranks() -> int:
     """Number of processes that train together; 1 without a process group."""

@@ -23,13 +23,15 @@ from torch.amp.grad_scaler import GradScaler
 from taskloom.balance.base import Balancer, HeadGradient
 from taskloom.balance.flow import Combination, Need, Rows
 from taskloom.engine._carrier import carry, carry_nothing
+from taskloom.engine._fsdp import is_sharded, sharded_as
 from taskloom.engine._graph import reached_by
 from taskloom.engine._inputs import not_finite, read_last_layer, read_parameters
 from taskloom.engine._signals import Measured, measure_step
 from taskloom.engine._step import StepLosses, gather, made_of, read_batches
-from taskloom.engine.autograd import AutogradEngine, gradients_of
+from taskloom.engine.autograd import gradients_of
 from taskloom.engine.base import GradientEngine, Layout, ParameterRows, ranks
 from taskloom.engine.features import FeatureEngine
+from taskloom.engine.sharded import engine_for
 from taskloom.errors import BalanceError, EngineError
 
 __all__ = ["balance", "weighted_sum"]
@@ -111,9 +113,11 @@ def balance(
     looks_at_gradients = bool(balancer.needs_at(balancer.n_steps) & ~Need.LOSSES)
     plain = not looks_at_gradients and heads == "weighted" and form in ("auto", "weights")
     parameters = [] if plain else read_parameters(shared)
-    layer = read_last_layer(last_layer, parameters) if Need.LAST_LAYER in balancer.needs else []
-    if engine is None:
-        engine = FeatureEngine() if balancer.looks_at_features else AutogradEngine()
+    parameters = sharded_as(parameters)
+    layer = sharded_as(read_last_layer(last_layer, parameters)) if Need.LAST_LAYER in balancer.needs else []
+    engine = engine_for(
+        parameters, engine or (FeatureEngine() if balancer.looks_at_features else None), needs=balancer.needs
+    )
     wanted = _Wanted(heads, "weights" if plain else form, parameters, layer, engine, scaler)
     while True:
         try:
@@ -205,7 +209,10 @@ def _scalar(batches: Sequence[Mapping[str, Tensor]], balancer: Balancer, wanted:
         return (factors * step.stacked()).sum() + own
     if form == "gates":
         return _gated(step, combination, factors) + own
-    return _carried(step, combination, factors, measured.rows, wanted.parameters) + own
+    rows = measured.rows
+    if rows is None and any(map(is_sharded, wanted.parameters)):  # one pass for all tasks finds no shards
+        rows = wanted.engine.rows(step.local, wanted.parameters)
+    return _carried(step, combination, factors, rows, wanted.parameters) + own
 
 
 def weighted_sum(losses: Tensor, balancer: Balancer) -> Tensor:
@@ -314,8 +321,8 @@ def _carried(
     shared_ids = {id(parameter) for parameter in parameters}
     others = [leaf for leaf in leaves if id(leaf) not in shared_ids]
     total = (factors * stacked).sum()
-    for key, (task, own) in known.heads.items() if known is not None else ():
-        found[key] = own * factors[task].to(own.device, own.dtype)
+    if known is not None:
+        found.update(known.of_heads(factors))
     missing = [leaf for leaf in others if id(leaf) not in found]
     if missing:
         found.update(zip(map(id, missing), gradients_of(total, missing), strict=True))

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from taskloom.engine._fsdp import sharded_as
 from taskloom.engine._inputs import not_finite, read_losses, read_parameters
-from taskloom.engine.autograd import AutogradEngine
 from taskloom.engine.base import GradientEngine
+from taskloom.engine.sharded import engine_for
 from taskloom.errors import EngineError
 
 __all__ = ["Measurement", "measure"]
@@ -114,7 +115,8 @@ def measure(
         True
     """
     tasks, values = read_losses(losses)
-    gramian = (engine or AutogradEngine()).gramian(values, read_parameters(shared))
+    parameters = sharded_as(read_parameters(shared))
+    gramian = engine_for(parameters, engine).gramian(values, parameters)
     bad = not_finite(gramian, tasks)
     if bad:
         raise EngineError(f"the gradients of the tasks {bad} are not finite; measure at finite parameters and inputs")
