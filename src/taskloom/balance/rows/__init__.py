@@ -1,0 +1,1 @@
+"""Links that need the task gradients themselves, not only their inner products."""
