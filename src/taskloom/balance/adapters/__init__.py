@@ -1,0 +1,1 @@
+"""Links that wrap a balancing method of another library."""
