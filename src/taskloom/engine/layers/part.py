@@ -1,0 +1,120 @@
+"""What every rule has in common: it takes gradients of layer outputs and keeps what inner products need."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from taskloom.engine.layers.pool import Lease
+from taskloom.engine.layers.products import gramian_of
+from taskloom.engine.layers.proofs import Layer
+
+__all__ = ["Blocks", "Part"]
+
+
+class Part:
+    """Task gradients of the parameters of one layer, in the form in which their inner products cost least.
+
+    Args:
+        layer: the parameters and their uses.
+        n_tasks: number of rows K.
+        lease: where to take memory from.
+
+    Class attributes:
+        rule: name in tables.
+    """
+
+    rule: ClassVar[str]
+
+    def __init__(self, layer: Layer, n_tasks: int, lease: Lease) -> None:
+        self.layer, self.n_tasks, self.lease = layer, n_tasks, lease
+        self.inputs = layer.inputs()
+
+    def take(self, call: int, first: int, gradients: Tensor) -> None:
+        """Gradients (c, *result) of the tasks ``first``, ``first + 1``, ... for the result of one call.
+
+        Every task is handed over once for every call that it reaches.
+        """
+        raise NotImplementedError
+
+    def take_rows(self, call: int, runs: Sequence[tuple[int, slice | Tensor]], gradient: Tensor) -> None:
+        """One gradient of the result of a call, whose rows along the first axis belong to the tasks of the runs."""
+        raise NotImplementedError
+
+    def finish(self) -> None:
+        """Everything was handed over."""
+
+    def gramian(self, dtype: torch.dtype | None = None) -> Tensor:
+        """Inner products of the task gradients (K, K)."""
+        raise NotImplementedError
+
+    def combine(self, weights: Tensor) -> list[Tensor]:
+        """J^T w for the weight and, if it has one, the bias; tensors of their own."""
+        raise NotImplementedError
+
+    def rows(self) -> list[Tensor]:
+        """J for the weight and the bias, (K, p) each; may be the memory of the part."""
+        raise NotImplementedError
+
+
+class Blocks(Part):
+    """A part that keeps the task gradients themselves, one block (K, *parameter) per parameter.
+
+    Subclasses write :meth:`add`, and nothing else.
+    """
+
+    def __init__(self, layer: Layer, n_tasks: int, lease: Lease) -> None:
+        super().__init__(layer, n_tasks, lease)
+        self.parameters = [layer.weight] if layer.bias is None else [layer.weight, layer.bias]
+        self.blocks = [lease.take((n_tasks, *one.shape), one.dtype, one.device) for one in self.parameters]
+        self.is_fresh = [True] * n_tasks
+
+    def add(self, call: int, gradients: Tensor, tasks: slice, rows: slice | Tensor | None, is_first: bool) -> None:
+        """Write (``is_first``) or add the gradients (c, *rows of the result) of neighbouring tasks to their blocks."""
+        raise NotImplementedError
+
+    def take(self, call: int, first: int, gradients: Tensor) -> None:
+        self._add(call, gradients, slice(first, first + gradients.shape[0]), None)
+
+    def take_rows(self, call: int, runs: Sequence[tuple[int, slice | Tensor]], gradient: Tensor) -> None:
+        for task, rows in runs:
+            self._add(call, gradient[rows].unsqueeze(0), slice(task, task + 1), rows)
+
+    def _add(self, call: int, gradients: Tensor, tasks: slice, rows: slice | Tensor | None) -> None:
+        fresh = self.is_fresh[tasks]
+        if any(fresh) and not all(fresh):
+            for block in self.blocks:
+                for task in range(tasks.start, tasks.stop):
+                    if self.is_fresh[task]:
+                        block[task].zero_()
+        self.add(call, gradients, tasks, rows, all(fresh))
+        self.is_fresh[tasks] = [False] * len(fresh)
+
+    def finish(self) -> None:
+        for task, is_fresh in enumerate(self.is_fresh):
+            if is_fresh:
+                for block in self.blocks:
+                    block[task].zero_()
+
+    def rows(self) -> list[Tensor]:
+        return [block.view(self.n_tasks, -1) for block in self.blocks]
+
+    def gramian(self, dtype: torch.dtype | None = None) -> Tensor:
+        found = gramian_of(self.rows(), dtype)
+        assert found is not None
+        return found
+
+    def combine(self, weights: Tensor) -> list[Tensor]:
+        return [
+            combined(block.view(self.n_tasks, -1), weights).view(one.shape)
+            for block, one in zip(self.blocks, self.parameters, strict=True)
+        ]
+
+
+def combined(block: Tensor, weights: Tensor) -> Tensor:
+    """J^T w of rows (K, p), in their dtype; half precision is added up in float32."""
+    accurate = torch.promote_types(block.dtype, torch.float32)
+    return torch.mv(block.to(accurate).T, weights.detach().to(block.device, accurate)).to(block.dtype)

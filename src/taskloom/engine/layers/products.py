@@ -1,0 +1,52 @@
+"""Inner products of long rows: in the precision of the rows, added up in float64."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+__all__ = ["gramian_of", "products", "wide"]
+
+_COLUMNS_AT_ONCE = 1 << 15  # what one product adds up before float64 takes over; also fits the cache
+_SMALL = 1 << 12  # columns below which blocks are put side by side before the product
+
+
+def wide(device: torch.device) -> torch.dtype:
+    """The dtype in which Gramians are added up."""
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
+def products(left: Tensor, right: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+    """Inner products (a, b) of the rows of (a, p) and (b, p).
+
+    Args:
+        left: rows.
+        right: rows of the same dtype.
+        dtype: precision of the products; default that of the rows, at least float32.
+    """
+    accurate = torch.promote_types(left.dtype, dtype or torch.float32)
+    total = torch.zeros(left.shape[0], right.shape[0], dtype=wide(left.device), device=left.device)
+    for start in range(0, left.shape[1], _COLUMNS_AT_ONCE):
+        one = left[:, start : start + _COLUMNS_AT_ONCE].to(accurate)
+        other = one if left is right else right[:, start : start + _COLUMNS_AT_ONCE].to(accurate)
+        total += one @ other.T
+    return total
+
+
+def gramian_of(blocks: Sequence[Tensor], dtype: torch.dtype | None = None) -> Tensor | None:
+    """Inner products (K, K) of rows that lie in blocks (K, p_b); None without blocks."""
+    total: Tensor | None = None
+    small: dict[tuple[torch.dtype, torch.device], list[Tensor]] = {}
+    parts = []
+    for block in blocks:
+        if block.shape[1] > _SMALL:
+            parts.append(block)
+        else:
+            small.setdefault((block.dtype, block.device), []).append(block)
+    parts.extend(torch.cat(group, dim=1) if len(group) > 1 else group[0] for group in small.values())
+    for part in parts:
+        found = products(part, part, dtype)
+        total = found if total is None else total + found.to(total.device)
+    return total
