@@ -1,0 +1,41 @@
+"""Compilation by numba where it is installed; the same source runs as plain NumPy where it is not.
+
+``pip install taskloom[fast]`` brings numba; the environment variable ``TASKLOOM_NO_NUMBA=1`` leaves it aside. Machine
+code is kept beside the source, and numba looks at the age of one file only: a compiled function calls compiled
+functions of its own file and of no other one (a test checks it), so that a change never meets old code.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+__all__ = ["IS_COMPILED", "compiled"]
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def _numba() -> Any:
+    if os.environ.get("TASKLOOM_NO_NUMBA", "") not in ("", "0"):
+        return None
+    try:
+        import numba
+    except ImportError:
+        return None
+    return numba
+
+
+_NUMBA = _numba()
+IS_COMPILED = _NUMBA is not None
+
+
+def compiled(function: Function) -> Function:
+    """The function as machine code, made at its first call; the function itself without numba."""
+    if _NUMBA is None:
+        return function
+    try:
+        found: Function = _NUMBA.njit(cache=True)(function)
+    except RuntimeError:  # no folder that can be written to: compile in every process
+        found = _NUMBA.njit(function)
+    return found
