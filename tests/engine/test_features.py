@@ -105,7 +105,7 @@ def test_the_shared_part_is_passed_once(inputs):
         z.register_hook(count)  # fires when a gradient of the features goes on into the encoder
         outputs = model.decode(tuple(fork(z, name) for name in model.tasks))
     losses = {name: (output - k).square().mean() for k, (name, output) in enumerate(outputs.items())}
-    balance(losses, at_features(tl.pcgrad()), shared=model).backward()
+    balance(losses, at_features(tl.pcgrad()), shared=model, verify="never").backward()
     assert passes == 1
 
 

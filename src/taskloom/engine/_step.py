@@ -11,6 +11,7 @@ from torch import Tensor
 
 from taskloom.balance.base import Balancer
 from taskloom.engine._inputs import read_losses
+from taskloom.engine._verify import require_same_tasks
 from taskloom.engine.base import ranks
 from taskloom.errors import BalanceError, EngineError
 
@@ -94,6 +95,8 @@ def gather(losses: Mapping[str, Tensor], balancer: Balancer) -> StepLosses:
     if n_ranks == 1:
         return StepLosses(names, local, torch.stack([value.to(dtype) for value in values]), None)
     tasks = balancer.tasks or names
+    if not balancer.tasks:
+        require_same_tasks(tasks, values[0])
     given = dict(zip(names, values, strict=True))
     local = [given.get(task) for task in tasks]
     zero = values[0].new_zeros(())

@@ -28,6 +28,7 @@ from taskloom.engine._graph import reached_by
 from taskloom.engine._inputs import not_finite, read_last_layer, read_parameters
 from taskloom.engine._signals import Measured, measure_step
 from taskloom.engine._step import StepLosses, gather, made_of, read_batches
+from taskloom.engine._verify import Verification, When
 from taskloom.engine.autograd import gradients_of
 from taskloom.engine.base import GradientEngine, Layout, ParameterRows, ranks
 from taskloom.engine.features import FeatureEngine
@@ -51,6 +52,7 @@ def balance(
     on_nonfinite: Literal["raise", "skip", "drop"] = "raise",
     scaler: GradScaler | None = None,
     form: Form = "auto",
+    verify: When = "first",
 ) -> Tensor:
     """One scalar for several losses: call ``backward()`` on it as on any loss.
 
@@ -77,6 +79,8 @@ def balance(
         scaler: the gradient scaler of a loop in half precision: task gradients are then taken of scaled losses, so that
             they do not underflow, and overflow reaches the scaler. Hand the scalar to ``scaler.scale`` as usual.
         form: which way to make the scalar; "auto" takes the cheapest.
+        verify: check that task gradients add up to the gradient of the added losses, and that ranks agree on the
+            weights: in the "first" step of a balancer (default; one more backward pass there), "always" or "never".
 
     Returns:
         scalar on the device of the losses: ``sum_k w_k l_k`` plus the balancer's penalty (with unweighted heads, the
@@ -85,11 +89,13 @@ def balance(
     Raises:
         BalanceError: losses that are not finite or outside what the method is defined for, tasks that the balancer
             does not know, or a model without shared parameters.
-        EngineError: losses that are no scalars, have no graph, lie on different devices, or reach no shared parameter.
+        EngineError: losses that are no scalars, have no graph, lie on different devices, or reach no shared parameter;
+            task gradients that do not add up, or ranks that disagree (see ``verify``).
 
     Cost:
         methods that need only losses: nothing. Others: K backward passes through the shared part, one through the
-        heads and K times the shared parameters in memory; the ``backward()`` that follows only copies.
+        heads and K times the shared parameters in memory; the ``backward()`` that follows only copies. The first step
+        makes one pass more (``verify``).
 
     Distributed:
         losses and task gradients are averaged over ranks before products are taken, so that every rank finds the same
@@ -107,7 +113,7 @@ def balance(
     """
     if not isinstance(balancer, Balancer):
         raise BalanceError(f"expected a balancer such as tl.pcgrad(), found {balancer!r}; wrap a link in tl.chain(...)")
-    _choices(head_gradient, on_nonfinite, form)
+    _choices(head_gradient, on_nonfinite, form, verify)
     heads = head_gradient or balancer.head_gradient
     batches = read_batches(losses, independent, balancer)
     looks_at_gradients = bool(balancer.needs_at(balancer.n_steps) & ~Need.LOSSES)
@@ -115,10 +121,11 @@ def balance(
     parameters = [] if plain else read_parameters(shared)
     parameters = sharded_as(parameters)
     layer = sharded_as(read_last_layer(last_layer, parameters)) if Need.LAST_LAYER in balancer.needs else []
-    engine = engine_for(
-        parameters, engine or (FeatureEngine() if balancer.looks_at_features else None), needs=balancer.needs
+    given = engine or (FeatureEngine() if balancer.looks_at_features else None)
+    checked = Verification(
+        verify, balancer, engine_for(parameters, given, balancer.needs), is_default=engine is None, shared=shared
     )
-    wanted = _Wanted(heads, "weights" if plain else form, parameters, layer, engine, scaler)
+    wanted = _Wanted(heads, "weights" if plain else form, parameters, layer, checked, scaler)
     while True:
         try:
             return _scalar(batches, balancer, wanted)
@@ -152,7 +159,7 @@ class _Wanted:
     form: Form
     parameters: Sequence[Tensor]
     last_layer: Sequence[Tensor]
-    engine: GradientEngine
+    engine: Verification
     scaler: GradScaler | None
 
     def measure(self, needs: Need, step: StepLosses, batches: Sequence[StepLosses]) -> Measured:
@@ -191,6 +198,7 @@ def _scalar(batches: Sequence[Mapping[str, Tensor]], balancer: Balancer, wanted:
         cross=measured.cross,
         step=balancer.n_steps,
     )
+    wanted.engine.agree(step.tasks, combination)
     balancer.n_steps += 1
     if not wanted.parameters:  # losses alone decide, and heads are weighted
         local = step.losses if ranks() == 1 else step.stacked()
@@ -337,11 +345,12 @@ def _overflow(step: StepLosses, parameters: Sequence[Tensor]) -> Tensor:
     return carry(step.losses.detach().sum(), parameters, infinite)
 
 
-def _choices(head_gradient: str | None, on_nonfinite: str, form: str) -> None:
+def _choices(head_gradient: str | None, on_nonfinite: str, form: str, verify: str) -> None:
     for argument, given, known in (
         ("head_gradient", head_gradient, (None, "weighted", "unweighted")),
         ("on_nonfinite", on_nonfinite, ("raise", "skip", "drop")),
         ("form", form, ("auto", "weights", "gates", "carrier")),
+        ("verify", verify, ("first", "always", "never")),
     ):
         if given not in known:
             raise BalanceError(f"balance(): {argument} must be one of {known}, found {given!r}")
