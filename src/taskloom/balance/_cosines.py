@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from taskloom.balance._eigen import eigen
+
 __all__ = ["Cosines", "Solution", "cosines"]
 
 
@@ -29,7 +31,7 @@ class Cosines:
     def solve(self, right: Tensor, cutoff: float) -> Solution:
         """C^+ r for r (S,), eigenvalues below ``cutoff`` times the largest one taken as 0."""
         right = torch.where(self.is_nonzero, right.to(self.matrix), 0)
-        values, vectors = torch.linalg.eigh(self.matrix)
+        values, vectors = eigen(self.matrix)
         kept = values > cutoff * values[-1:].clamp(min=0)
         inverse = torch.where(kept, 1 / torch.where(kept, values, 1), 0)
         parts = torch.where(kept, vectors.T @ right, 0)

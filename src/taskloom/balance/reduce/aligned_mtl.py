@@ -15,6 +15,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from taskloom.balance._eigen import eigen
 from taskloom.balance._entries import present, uniform
 from taskloom.balance._per_task import PerTask
 from taskloom.balance._precision import rounding
@@ -76,7 +77,7 @@ class AlignedMTL(Reduce):
 
 
 def _align(gramian: Tensor, preference: Tensor, scale: SingularValue, cutoff: float) -> Tensor:
-    values, vectors = torch.linalg.eigh(gramian)  # ascending
+    values, vectors = eigen(gramian)
     n_rows = len(values)
     kept = (values > cutoff * values[-1:]) & (values > 0)
     n_kept = kept.sum()

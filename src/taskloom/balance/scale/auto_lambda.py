@@ -122,7 +122,9 @@ def auto_lambda(
         nonnegative: keep weights from becoming negative; default False, as in the paper.
 
     Returns:
-        the balancer; give it two independent batches per step, the one to train on first.
+        the balancer; give it two independent batches per step, the one to train on first. As for every method that
+        compares batches, the step is made of the mean of two; to train on the first one alone, pass it once more as
+        the third: ``independent=[held_out, training]``, which costs nothing.
 
     Raises:
         BalanceError: an argument out of range or not of these tasks; in a step, one batch only.
