@@ -91,6 +91,64 @@ def test_other_lists_are_counted(tmp_path: Path) -> None:
     assert run(tmp_path, sequences=[sequence], sequence_cases=[unknown])[0][0] == "unsupported"
 
 
+def test_feature_cases(tmp_path: Path) -> None:
+    one = {
+        "id": "graddrop",
+        "method": "graddrop_feature",
+        "params": {"leak": 0.0},
+        "feature_grads": [[1.0, 2.0], [-3.0, 2.0]],
+        "features": [1.0, 1.0],
+        "shape": [2, 1, 2],
+        "uniform": [0.5, 0.5],
+        "results": [{"reference": "hand", "output": [-3.0, 4.0]}],
+        "expected": "hand",
+        "compare": ["output"],
+        "rtol": 1e-12,
+        "atol": 1e-12,
+    }
+    assert run(tmp_path, feature_cases=[one]) == [("pass", "")]
+    wrong = {**one, "results": [{"reference": "hand", "output": [1.0, 4.0]}]}
+    assert run(tmp_path, feature_cases=[wrong])[0][0] == "fail"
+    for unknown in ({"method": "other"}, {"params": {"noise": 1.0}}, {"compare": ["weights"]}):
+        assert run(tmp_path, feature_cases=[{**one, **unknown}])[0][0] == "unsupported"
+
+
+def test_upper_bounds_flatten_batch_and_features(tmp_path: Path) -> None:
+    """The two examples of task 0 have opposite gradients; summed over the batch they would vanish."""
+    one = {
+        "id": "imtl_g",
+        "method": "imtl_g_ub",
+        "params": {},
+        "feature_grads": [[1.0, 0.0, -1.0, 0.0], [0.0, 2.0, 0.0, 2.0]],
+        "shape": [2, 2, 2],
+        "results": [{"reference": "hand", "weights": [2 / 3, 1 / 3]}],
+        "expected": "hand",
+        "compare": ["weights"],
+        "rtol": 1e-9,
+        "atol": 1e-12,
+    }
+    assert run(tmp_path, feature_cases=[one]) == [("pass", "")]
+
+
+def test_metric_cases(tmp_path: Path) -> None:
+    one = {
+        "id": "metrics",
+        "methods": [[1.1, 0.5, 0.9], [1.2, 0.5, 1.0]],
+        "baseline": [1.0, 1.0, 1.0],
+        "higher_is_better": [1, 0, 0],
+        "task_of_metric": [0, 1, 1],
+        "delta_per_task_first_improvement_positive": [20.0, 22.5],
+        "delta_flat_drop_positive": [-70 / 3, -70 / 3],
+        "mean_rank_average_ties": [(2 + 1.5 + 1) / 3, (1 + 1.5 + 2) / 3],
+        "rtol": 1e-10,
+    }
+    assert run(tmp_path, metric_cases=[one]) == [("pass", "")]
+    wrong = {**one, "mean_rank_average_ties": [1.0, 2.0]}
+    status, reason = run(tmp_path, metric_cases=[wrong])[0]
+    assert status == "fail"
+    assert "mean_rank_average_ties" in reason
+
+
 def test_exit_status_and_counts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run(tmp_path, case(), case(id="other", method="famo"))
     file = str(tmp_path / "values.json")

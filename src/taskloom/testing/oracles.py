@@ -14,8 +14,11 @@ The file is JSON with these lists (all numbers float64):
 ``sequences``, ``sequence_cases``
     the same over steps: ``J`` and ``losses`` have one more axis, and so have the fields. ``log_var`` holds the
     log-variances before the first step and after each.
-``feature_cases``, ``metric_cases``
-    counted as unsupported.
+``feature_cases``
+    like cases, with gradients at features of their own: ``feature_grads`` in the ``shape`` (K, B, D), ``features``.
+``metric_cases``
+    ``methods`` (scores of each), ``baseline``, ``higher_is_better``, ``task_of_metric``, and the expected values as
+    fields of the case.
 
 A field agrees when ``||x - reference|| <= atol + rtol ||reference||``. Every case is a pass, a fail, or unsupported (a
 method, a parameter or a field that this version does not have). The exit status is 0 exactly when no supported case
@@ -41,12 +44,13 @@ from torch import Tensor
 
 from taskloom.balance.base import Balancer
 from taskloom.errors import DataError, TaskloomError
-from taskloom.testing import _oracles_first
+from taskloom.testing import _oracles_first, _oracles_gradients
 from taskloom.testing._oracles_base import Parameters, Unsupported, tensor
+from taskloom.testing._oracles_features import METRICS, run_features, run_metrics
 
 __all__ = ["BUILDERS", "Outcome", "Unsupported", "check_file", "main"]
 
-_FAMILIES = (_oracles_first,)
+_FAMILIES = (_oracles_first, _oracles_gradients)
 
 
 @dataclass(frozen=True)
@@ -111,6 +115,21 @@ def _run_sequence(case: Parameters, sequence: Parameters) -> dict[str, Tensor]:
     if missing:
         raise Unsupported(f"fields {missing}")
     return found
+
+
+def _run_features(case: Parameters, given: Parameters) -> dict[str, Tensor]:
+    return run_features(case, BUILDERS)
+
+
+def _run_metrics(case: Parameters, given: Parameters) -> dict[str, Tensor]:
+    return run_metrics(case)
+
+
+def _as_case(case: Parameters) -> Parameters:
+    """A metric case in the form of the others: its expected values are fields of the case itself."""
+    known = [field for field in METRICS if field in case]
+    given = {"reference": "given", **{field: case[field] for field in known}}
+    return {"atol": 0.0, **case, "results": [given], "expected": "given", "compare": known}
 
 
 def _judge(case: Parameters, found: Mapping[str, Tensor]) -> str:
@@ -182,8 +201,10 @@ def check_file(path: Path | str) -> list[Outcome]:
         sequences = {one["id"]: one for one in content.get("sequences", [])}
         outcomes = list(_outcomes(content.get("cases", []), inputs, "input", _run_case))
         outcomes += _outcomes(content.get("sequence_cases", []), sequences, "sequence", _run_sequence)
-        for group in ("feature_cases", "metric_cases"):
-            outcomes += [Outcome(str(case.get("id", group)), "unsupported", group) for case in content.get(group, [])]
+        features = {case["id"]: case for case in content.get("feature_cases", [])}
+        outcomes += _outcomes(features.values(), features, "id", _run_features)
+        metrics = [_as_case(case) for case in content.get("metric_cases", [])]
+        outcomes += _outcomes(metrics, {case["id"]: case for case in metrics}, "id", _run_metrics)
     except (OSError, ValueError, KeyError, AttributeError) as error:
         if isinstance(error, TaskloomError):
             raise
