@@ -28,6 +28,7 @@ from taskloom.balance.rows.trimmed_mean import trimmed_mean
 from taskloom.balance.scale.auto_lambda import auto_lambda
 from taskloom.balance.scale.gradnorm import gradnorm
 from taskloom.balance.scale.normalize import normalize
+from taskloom.errors import BalanceError
 from taskloom.testing.balancers import BalancerLaws
 
 
@@ -229,3 +230,25 @@ def test_a_network_that_diverged_does_not_stop_the_others(make: Callable[[], Bal
     losses = torch.ones(2, 3, dtype=torch.float64)
     together = vmap(lambda loss, gramian: balancer.combine(loss, gramian).weights)(losses, gramians)
     torch.testing.assert_close(together[0], balancer.weights(gramians[0]))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [db_mtl, excess_mtl, graddrop, moco, modo, gradvac, lambda: sdmgrad(mode="stochastic")],
+    ids=lambda make: make.__name__,
+)
+def test_gradients_that_are_not_finite_are_refused_before_they_are_remembered(make: Callable[[], Balancer]) -> None:
+    balancer = make()
+    balancer.bind(["a", "b"])
+    rows, losses = torch.eye(2, 3), torch.ones(2)
+    batches = [rows] * balancer.n_batches
+    balancer.step(batches[0], losses, others=batches[1:])
+    before = {name: value.clone() for name, value in balancer.state_dict().items()}
+    broken = rows.clone()
+    broken[1, 2] = torch.nan
+    for place in range(len(batches)):
+        given = [*batches[:place], broken, *batches[place + 1 :]]
+        with pytest.raises(BalanceError, match=r"Jacobian of the tasks \['b'\] are not finite"):
+            balancer.step(given[0], losses, others=given[1:])
+    after = balancer.state_dict()
+    assert all(torch.equal(value, after[name]) for name, value in before.items())

@@ -316,6 +316,8 @@ class Balancer(Link):
         if self.holds_state_of_tasks and not self.tasks:
             self.bind(names)
         rows = cross = None
+        for one in batches:
+            require_finite(names, Jacobian=one.matrix())
         if batches:
             rows = Rows((_made_of([one.matrix() for one in batches]),))
             if self.needs & (Need.GRAMIAN | Need.LAST_LAYER):
