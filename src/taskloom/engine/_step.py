@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import compress
 
 import torch
 from torch import Tensor
@@ -33,6 +34,12 @@ class StepLosses:
     local: list[Tensor | None]
     losses: Tensor
     active: Tensor | None
+
+    def present(self) -> tuple[Sequence[str], Tensor]:
+        """Names and losses, without a graph, of the tasks that any rank has; the 0 of the others is no loss."""
+        if self.active is None:
+            return self.tasks, self.losses.detach()
+        return list(compress(self.tasks, self.active.tolist())), self.losses.detach()[self.active]
 
     def stacked(self) -> Tensor:
         """Losses of this rank with their graph, shape (K,), 0 where it lacks a task."""

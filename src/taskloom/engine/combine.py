@@ -175,8 +175,7 @@ def _scalar(batches: Sequence[Mapping[str, Tensor]], balancer: Balancer, wanted:
     bad = not_finite(step.losses, step.tasks)
     if bad:
         raise _NotFinite("losses", bad)
-    for link in balancer:
-        link.check(step.tasks, step.losses.detach())
+    balancer.check(*step.present())
 
     needs = balancer.needs_at(balancer.n_steps)
     measured = Measured()

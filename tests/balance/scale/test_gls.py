@@ -13,6 +13,8 @@ from taskloom.balance.flow import Flow, Signals
 from taskloom.balance.reduce.sum import sum_
 from taskloom.balance.scale.gls import GeometricMean, geometric_mean, gls
 from taskloom.balance.scale.log_scalarisation import log_scalarisation
+from taskloom.engine import combine
+from taskloom.engine._step import StepLosses
 from taskloom.errors import BalanceError
 
 LOSSES = torch.tensor([1.0, 4.0, 2.0], dtype=torch.float64)
@@ -67,6 +69,16 @@ def test_focus_multiplies_by_the_geometric_mean_of_a_part() -> None:
 def test_losses_without_a_logarithm_are_refused(bad: float) -> None:
     with pytest.raises(BalanceError, match=r"gls\(\) takes logarithms .*'task 1'.* Add an offset"):
         gls().weights(None, torch.tensor([1.0, bad]))
+
+
+def test_a_task_that_no_rank_has_is_not_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    weight = torch.ones((), requires_grad=True)
+    loss, absent = 2 * weight, torch.zeros(())
+    step = StepLosses(("a", "b"), [loss, None], torch.stack([loss, absent]), torch.tensor([True, False]))
+    monkeypatch.setattr(combine, "gather", lambda losses, balancer: step)
+    combine.balance({"a": loss}, gls(), shared=[weight]).backward()
+    assert weight.grad is not None
+    assert float(weight.grad) == 2.0
 
 
 def test_nothing_is_there() -> None:
