@@ -11,6 +11,7 @@ from torch.func import vmap
 
 from taskloom.balance.adapters.torchjd import from_torchjd
 from taskloom.balance.base import Balancer, chain
+from taskloom.balance.flow import Rows
 from taskloom.balance.mix.aux_cosine import aux_cosine
 from taskloom.balance.mix.gradvac import gradvac
 from taskloom.balance.reduce.aligned_mtl import aligned_mtl
@@ -252,3 +253,19 @@ def test_gradients_that_are_not_finite_are_refused_before_they_are_remembered(ma
             balancer.step(given[0], losses, others=given[1:])
     after = balancer.state_dict()
     assert all(torch.equal(value, after[name]) for name, value in before.items())
+
+
+@pytest.mark.parametrize(
+    "make",
+    [imtl_g, config, aligned_mtl, krum, sdmgrad, graddrop, trimmed_mean, lambda: aux_cosine("a"), lambda: db_mtl(0.0)],
+    ids=lambda make: make.__name__,
+)
+def test_works_where_the_losses_lie(make: Callable[[], Balancer]) -> None:
+    """Shapes and devices agree when losses are not on the CPU and the balancer was not moved."""
+    balancer = make()
+    balancer.bind(["a", "b", "c"])
+    losses, rows = torch.ones(3, device="meta"), torch.ones(3, 5, device="meta")
+    active = torch.ones(3, dtype=torch.bool, device="meta")
+    found = balancer.combine(losses, torch.ones(3, 3, device="meta"), active=active, rows=Rows((rows,)))
+    assert found.weights.device.type == "meta"
+    assert found.direction is None or found.direction.shape == (5,)
