@@ -10,9 +10,9 @@ run on a tableau that is pivoted in place, so that one change costs K^2 operatio
 far a row is from the span of the passive ones: that is what makes it exact where H is singular. The result is refined
 and checked; should the check fail, the scheme runs once more with a fresh rank-revealing solution at every change.
 
-Plain NumPy first exchanges all wrong indices of all right-hand sides at once (block pivoting), which takes a few rounds
-where it converges; singular H get a proximal term for it, which does not change the result. What is left unsolved goes
-to the scheme above.
+Without compilation, several right-hand sides are first solved together by block pivoting, which exchanges all wrong
+indices of all of them at once and takes a few rounds where it converges; singular H get a proximal term for it, which
+does not change the result. What is left unsolved goes to the scheme above.
 
 Source:
     Lawson, Hanson, "Solving Least Squares Problems", 1974, chapter 23; block pivoting: Portugal, Judice, Vicente, "A
@@ -60,7 +60,9 @@ def nonnegative(H: Array, c: Array) -> Array:
     inverse = 1 / norms
     unit = H * inverse * inverse[:, np.newaxis]
     scaled = c * inverse
-    return (_one_by_one if IS_COMPILED else _together)(unit, scaled) * inverse
+    # a single problem takes the same path with and without compilation: the same z where several are optimal
+    solve = _one_by_one if IS_COMPILED or len(c) == 1 else _together
+    return solve(unit, scaled) * inverse
 
 
 def _violation(H: Array, c: Array, z: Array) -> Array:

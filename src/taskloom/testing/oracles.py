@@ -44,13 +44,13 @@ from torch import Tensor
 
 from taskloom.balance.base import Balancer
 from taskloom.errors import DataError, TaskloomError
-from taskloom.testing import _oracles_first, _oracles_gradients, _oracles_losses
+from taskloom.testing import _oracles_first, _oracles_gradients, _oracles_losses, _oracles_solved
 from taskloom.testing._oracles_base import Parameters, Unsupported, tensor
 from taskloom.testing._oracles_features import METRICS, run_features, run_metrics
 
 __all__ = ["BUILDERS", "Outcome", "Unsupported", "check_file", "main"]
 
-_FAMILIES = (_oracles_first, _oracles_gradients, _oracles_losses)
+_FAMILIES = (_oracles_first, _oracles_gradients, _oracles_losses, _oracles_solved)
 
 
 @dataclass(frozen=True)
