@@ -15,7 +15,8 @@ from taskloom._rng import initial_weights
 from taskloom.balance.base import Scale
 from taskloom.couplings import PairwiseDistance, TraceNorm
 from taskloom.data.tensors import TaskTensors
-from taskloom.fit.batched import reason_against_batching, shape_signature, train_batched
+from taskloom.fit.batchable import reason_against_batching, shape_signature
+from taskloom.fit.batched import train_batched
 from taskloom.fit.train import train
 from taskloom.fit.training import Objective, OptimiserSettings, Schedule, Training
 from taskloom.nn import MLP, HardSharing, SoftSharing

@@ -16,7 +16,7 @@ from taskloom.balance.scale.dwa import dwa
 from taskloom.balance.scale.famo import famo
 from taskloom.balance.scale.stch import stch_mtl
 from taskloom.data.batch import Batch
-from taskloom.fit.batched import reason_against_batching
+from taskloom.fit.batchable import reason_against_batching
 from taskloom.fit.trainer import TrainerOptions
 from taskloom.fit.training import Objective, OptimiserSettings, Schedule, Training
 from taskloom.nn import MLP, HardSharing

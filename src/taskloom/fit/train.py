@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from taskloom.fit.batched import reason_against_batching, shape_signature, train_batched
+from taskloom.fit.batchable import reason_against_batching, shape_signature
+from taskloom.fit.batched import train_batched
 from taskloom.fit.result import FitResult
 from taskloom.fit.training import Training
 

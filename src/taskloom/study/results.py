@@ -255,8 +255,7 @@ class Results:
         """The answer in two sentences of plain words: do these tasks gain from being learned together?"""
         if all(entry["family"] not in ("joint", "pooled") for entry in self.settings["candidates"]):
             return "Nothing was learned together. The comparison has only single-task candidates."
-        together = self.best("together")
-        overall = self.best()
+        together, overall = self.best("together"), self.best()
         return answer_text(
             self.gains(together.candidate),
             title=together.title,
