@@ -65,6 +65,16 @@ def test_rows_are_the_gradients_of_the_features(inputs):
     torch.testing.assert_close(rows.combine(weights)[0], weights @ expected @ jacobian, rtol=1e-12, atol=1e-14)
 
 
+def test_losses_computed_together_are_told_apart(inputs):
+    model = network()
+    expected, _ = feature_rows(model, inputs)
+    with gates():
+        outputs = model(inputs)
+    together = (torch.stack([outputs[name] for name in model.tasks]) - torch.arange(3.0)[:, None, None]).square()
+    rows = FeatureEngine().rows(together.mean((1, 2)).unbind(), list(model.shared_parameters()))
+    torch.testing.assert_close(rows.matrix(), expected, rtol=1e-12, atol=1e-14)
+
+
 @pytest.mark.parametrize("heads", ["weighted", "unweighted"])
 def test_balance_hands_out_the_direction(inputs, heads):
     model = network()

@@ -404,3 +404,11 @@ def test_a_logger_sees_steps(tmp_path):
     losses = [float(row["train/a/loss"]) for row in rows if row.get("train/a/loss")]
     assert losses
     assert losses[-1] < losses[0]
+
+
+def test_a_method_at_the_features_trains():
+    result = tl.fit(encoder(), table(), balancer=tl.mgda_ub(), schedule=SHORT, seed=1)
+    other = tl.fit(encoder(), table(), balancer=tl.mgda(), schedule=SHORT, seed=1)
+    assert np.isfinite(result.history.score).all()
+    np.testing.assert_allclose(result.history.weights.sum(1), 1, atol=1e-5)
+    assert not np.allclose(result.history.weights, other.history.weights)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,8 +30,8 @@ class FeatureEngine:
     The forward pass has to run inside :func:`taskloom.nn.fork.gates`, with a model that has a cut; the forks mark Z.
 
     Cost:
-        one backward pass through the heads and one through the shared part, whatever the number of tasks; memory for
-        K times the features.
+        one backward pass through the shared part, whatever the number of tasks, and one through the heads (K where the
+        losses were computed together, as :func:`taskloom.fit` does); memory for K times the features.
 
     Distributed:
         every rank has features of its own samples: the Gramians of the ranks are added, the direction is averaged.
@@ -54,38 +54,30 @@ class FeatureEngine:
 
     def rows(self, losses: Sequence[Tensor | None], parameters: Sequence[Tensor]) -> Rows:
         """Feature gradients (K, numbers in Z) that turn into parameter gradients when they are combined."""
-        known = {id(parameter) for parameter in parameters}
-        forks: list[list[Any]] = []
-        for loss in losses:
-            reached = reached_by([] if loss is None else [loss], stop_at_forks=True)
-            if loss is not None and (not reached.forks or any(id(leaf) in known for leaf in reached.leaves)):
-                raise NoCommonFeature(
-                    "a loss reaches shared parameters without passing a fork, so there are no common features; use a "
-                    "model with a cut (model.has_cut) and run its forward pass inside taskloom.nn.fork.gates()"
-                )
-            forks.append(list(reached.forks))
-        edges = list(dict.fromkeys(_features_of(node) for nodes in forks for node in nodes))
-        if any(nodes and {_features_of(node) for node in nodes} != set(edges) for nodes in forks):
+        forks = _forks_of(losses, {id(parameter) for parameter in parameters})
+        nodes = list(dict.fromkeys(node for own in forks for node in own))
+        features = list(dict.fromkeys(map(_features_of, nodes)))
+        by_task: dict[str, set[Any]] = {}
+        for node in nodes:
+            by_task.setdefault(node.gate.task, set()).add(_features_of(node))
+        if any(read != set(features) for read in by_task.values()):
             raise NoCommonFeature(
                 "the tasks read different features, because each has inputs of its own; feature gradients can only be "
                 "compared where all tasks see the same samples. Use gradients of the parameters"
             )
-        flat = [node for nodes in forks for node in nodes]
-        total = torch.stack([loss for loss in losses if loss is not None]).sum()
-        with measuring():
-            found = iter(torch.autograd.grad(total, [GradientEdge(node, 0) for node in flat], retain_graph=True))
-        pieces: list[list[Tensor | None]] = [[None] * len(losses) for _ in edges]
-        for task, nodes in enumerate(forks):
-            for node in nodes:
-                place, gradient = edges.index(_features_of(node)), next(found)
-                before = pieces[place][task]
-                pieces[place][task] = gradient if before is None else before + gradient
+        places = [features.index(_features_of(node)) for node in nodes]
+        pieces: list[list[Tensor | None]] = [[None] * len(losses) for _ in features]
+        for task, found in _gradients(losses, forks, nodes):
+            for place, gradient in zip(places, found, strict=True):
+                if gradient is not None:
+                    before = pieces[place][task]
+                    pieces[place][task] = gradient if before is None else before + gradient
         shapes, blocks = [], []
         for piece in pieces:
             like = next(one for one in piece if one is not None)
             shapes.append(like.shape)
             blocks.append(torch.stack([(torch.zeros_like(like) if one is None else one).reshape(-1) for one in piece]))
-        return _FeatureRows(tuple(blocks), tuple(edges), tuple(shapes), tuple(parameters))
+        return _FeatureRows(tuple(blocks), tuple(features), tuple(shapes), tuple(parameters))
 
     def gramian(self, losses: Sequence[Tensor | None], parameters: Sequence[Tensor]) -> Tensor:
         """G_Z, shape (K, K)."""
@@ -94,6 +86,41 @@ class FeatureEngine:
     def cost(self, parameters: Sequence[Tensor], n_tasks: int) -> Cost:
         """No more passes through the shared part than an ordinary step; the features are not known before a step."""
         return Cost(backward_passes=1, bytes=0)
+
+
+def _forks_of(losses: Sequence[Tensor | None], shared: set[int]) -> list[list[Any]]:
+    """The forks that each loss reaches; shared parameters must lie behind them."""
+    forks = []
+    for loss in losses:
+        reached = reached_by([] if loss is None else [loss], stop_at_forks=True)
+        if loss is not None and (not reached.forks or any(id(leaf) in shared for leaf in reached.leaves)):
+            raise NoCommonFeature(
+                "a loss reaches shared parameters without passing a fork, so there are no common features; use a "
+                "model with a cut (model.has_cut) and run its forward pass inside taskloom.nn.fork.gates()"
+            )
+        forks.append(list(reached.forks))
+    return forks
+
+
+def _gradients(
+    losses: Sequence[Tensor | None], forks: Sequence[Sequence[Any]], nodes: Sequence[Any]
+) -> Iterator[tuple[int, Sequence[Tensor | None]]]:
+    """For each loss its gradients behind the forks ``nodes``, None for 0.
+
+    Losses that reach forks of their own share one pass through the heads. Losses that were computed together (stacked)
+    reach all forks, as heads that read each other do: these take a pass each.
+    """
+    edges = [GradientEdge(node, 0) for node in nodes]
+    there = {task: loss for task, loss in enumerate(losses) if loss is not None}
+    with measuring():
+        if sum(map(len, forks)) == len(nodes):
+            total = torch.stack(list(there.values())).sum()
+            found = dict(zip(nodes, torch.autograd.grad(total, edges, retain_graph=True), strict=True))
+            for task in there:
+                yield task, [found[node] if node in forks[task] else None for node in nodes]
+            return
+        for task, loss in there.items():
+            yield task, torch.autograd.grad(loss, edges, retain_graph=True, allow_unused=True)
 
 
 def _features_of(fork: Any) -> tuple[Any, int]:

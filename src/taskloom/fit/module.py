@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
+from contextlib import AbstractContextManager, nullcontext
 from itertools import compress
 from typing import Any
 
@@ -20,6 +21,7 @@ from taskloom.errors import DataError
 from taskloom.fit._observe import SecondLook
 from taskloom.fit.training import Objective, OptimiserSettings
 from taskloom.losses import task_losses
+from taskloom.nn.fork import gates
 from taskloom.nn.model import MultiTaskModel
 from taskloom.nn.phase import Phase
 from taskloom.task import Task, slugs
@@ -102,7 +104,9 @@ class MultiTaskModule(pl.LightningModule):
             return None
         if self._second_look is not None:
             self._second_look.remember(batch, self.device)
-        losses, active = task_losses(self.tasks, self.model(batch.inputs), targets=batch.targets, mask=batch.mask)
+        with self._forks():
+            outputs = self.model(batch.inputs)
+        losses, active = task_losses(self.tasks, outputs, targets=batch.targets, mask=batch.mask)
         here = active.tolist()
         scalar = self._scalar(losses, here)
         if scalar is None:
@@ -117,6 +121,10 @@ class MultiTaskModule(pl.LightningModule):
             if self.phase.penalties == "all" or (self.phase.penalties != "none" and name in self.phase.penalties):
                 scalar = scalar + penalty
         return scalar
+
+    def _forks(self) -> AbstractContextManager[Any]:
+        """Where a balancer looks at features, the forward pass marks them."""
+        return gates(self.model) if self.balancer.looks_at_features else nullcontext()
 
     def optimizer_step(self, *arguments: Any, **settings: Any) -> None:
         """Step; then, for balancers that compare the losses before and after it, look at the same batch again."""
@@ -150,7 +158,10 @@ class MultiTaskModule(pl.LightningModule):
             scalar = losses.sum()
         else:
             skipped = self.balancer.n_skipped
-            scalar = balance(self._present(losses, here), self.balancer, shared=self.model, on_nonfinite="skip")
+            scaler = getattr(self.trainer.precision_plugin, "scaler", None)
+            scalar = balance(
+                self._present(losses, here), self.balancer, shared=self.model, on_nonfinite="skip", scaler=scaler
+            )
             return scalar if self.balancer.n_skipped == skipped else None
         return scalar if math.isfinite(scalar.item()) else None
 
