@@ -16,7 +16,7 @@ __all__ = ["carry", "carry_nothing"]
 
 class _Carrier(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, value: Tensor, gradients: list[Tensor] | None, *targets: Tensor) -> Tensor:
+    def forward(ctx: Any, value: Tensor, gradients: list[Tensor | None] | None, *targets: Tensor) -> Tensor:
         ctx.gradients, ctx.n_targets, ctx.is_spent = gradients, len(targets), False
         return value.clone()
 
@@ -37,7 +37,7 @@ class _Carrier(torch.autograd.Function):
             # costs a wait on an accelerator, which is dearer than the product there.
             if factor.device.type == "cpu" and factor.item() == 1:
                 return None, None, *gradients
-        return None, None, *[gradient * factor.to(gradient.device, gradient.dtype) for gradient in gradients]
+        return None, None, *[None if one is None else one * factor.to(one.device, one.dtype) for one in gradients]
 
 
 def _graph_is_kept() -> bool:
@@ -45,10 +45,11 @@ def _graph_is_kept() -> bool:
     return asked is None or bool(asked())
 
 
-def carry(value: Tensor, targets: Sequence[Tensor], gradients: Sequence[Tensor]) -> Tensor:
+def carry(value: Tensor, targets: Sequence[Tensor], gradients: Sequence[Tensor | None]) -> Tensor:
     """Scalar with this value whose backward pass gives each target its gradient, times the incoming factor.
 
-    The gradients belong to the scalar from now on: they may become the ``.grad`` of the targets as they are.
+    None leaves the ``.grad`` of its target as it is. The gradients belong to the scalar from now on: they may become
+    the ``.grad`` of the targets as they are.
     """
     result: Tensor = _Carrier.apply(value.detach(), list(gradients), *targets)  # type: ignore[no-untyped-call]
     return result

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import weakref
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -61,8 +61,11 @@ class Verification:
         """What the engine measures, after the check of its sum; once per step.
 
         Raises:
-            EngineError: the task gradients do not add up.
+            EngineError: the task gradients do not add up, or the graph is watched by a static-graph reducer.
         """
+        if ranks() > 1 and ("graph", True) not in (done := _done.setdefault(self._balancer, set())):
+            _refuse_static_graph(losses)
+            done.add(("graph", True))
         rows = self._engine.rows(losses, parameters)
         if not self._has_added_up and self._is_due(with_gradients=True):
             self._has_added_up = self._adds_up(rows, losses, parameters)
@@ -147,21 +150,38 @@ def _squares(expected: Sequence[Tensor | None], found: Sequence[Tensor | None], 
     return sizes.cpu()
 
 
+def _nodes(losses: Iterable[Tensor | None]) -> Iterator[Any]:
+    """Every node of a graph, once."""
+    seen: set[Any] = set()
+    waiting: list[Any] = [None if loss is None else loss.grad_fn for loss in losses]
+    while waiting:
+        node = waiting.pop()
+        if node is not None and node not in seen:
+            seen.add(node)
+            yield node
+            waiting.extend(following for following, _ in node.next_functions)
+
+
+def _refuse_static_graph(losses: Iterable[Tensor | None]) -> None:
+    """DistributedDataParallel(static_graph=True) takes the first pass, which measures, for the one that trains."""
+    for node in _nodes(losses):
+        wrapper = getattr(node, "ddp_weakref", None)
+        if wrapper is not None and getattr(wrapper(), "static_graph", False):
+            raise EngineError(
+                "DistributedDataParallel(static_graph=True) would take the passes that measure task gradients for "
+                "training and stop averaging the gradients of heads; leave static_graph out, "
+                "find_unused_parameters=True does what is needed"
+            )
+
+
 def _rounding(losses: Iterable[Tensor], parameters: Sequence[Tensor]) -> float:
     """Unit of rounding of the coarsest arithmetic in a graph."""
     dtypes = {one.dtype for one in parameters}
     dtypes.update(reduced for shard in shards() if (reduced := shard.managed.reduce_dtype) is not None)
-    seen: set[Any] = set()
-    waiting = [loss.grad_fn for loss in losses]
-    while waiting:
-        node = waiting.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
+    for node in _nodes(losses):
         if "Compiled" in node.name():  # its arithmetic cannot be seen
             dtypes.add(torch.bfloat16)
         dtypes.update(given.dtype for given in getattr(node, "_input_metadata", ()))
-        waiting.extend(following for following, _ in node.next_functions)
     unit = max(torch.finfo(dtype).eps for dtype in dtypes if dtype.is_floating_point)
     shortened = torch.get_float32_matmul_precision() != "highest"
     if torch.float32 in dtypes and (shortened or any(one.device.type == "cuda" for one in parameters)):

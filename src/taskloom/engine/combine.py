@@ -12,7 +12,7 @@ They agree to rounding. This file is the only one that knows balancers, engines 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -183,7 +183,7 @@ def _scalar(batches: Sequence[Mapping[str, Tensor]], balancer: Balancer, wanted:
         measured = wanted.measure(needs, step, [step] if len(batches) == 1 else [gather(b, balancer) for b in batches])
         bad = [name for matrix in measured.matrices() for name in not_finite(matrix, step.tasks)]
         if bad and wanted.scaler is not None:
-            return _overflow(step, wanted.parameters)
+            return _overflow(step)
         if bad:
             raise _NotFinite("gradients", list(dict.fromkeys(bad)))
     combination = balancer.combine(
@@ -200,8 +200,11 @@ def _scalar(batches: Sequence[Mapping[str, Tensor]], balancer: Balancer, wanted:
     wanted.engine.agree(step.tasks, combination)
     balancer.n_steps += 1
     if not wanted.parameters:  # losses alone decide, and heads are weighted
-        local = step.losses if ranks() == 1 else step.stacked()
-        return (combination.weights * local).sum() + combination.penalty
+        if ranks() == 1:
+            return (combination.weights * step.losses).sum() + combination.penalty
+        weights = combination.weights.detach()  # the balancer's own parameters learn from the mean over ranks
+        own = ((combination.weights - weights) * step.losses).sum() + combination.penalty
+        return (weights * step.stacked()).sum() + own
 
     weighted = wanted.heads == "weighted"
     factors = (combination.weights if weighted else combination.head_weights).detach()
@@ -306,8 +309,9 @@ def _carried(
     if leaves is None:
         leaves = reached_by(loss for loss in step.local if loss is not None).leaves
     reached = {id(leaf) for leaf in leaves}
-    used = [parameter for parameter in parameters if id(parameter) in reached or ranks() > 1]
-    if not used:
+    used = [parameter for parameter in parameters if id(parameter) in reached]
+    counts = _ranks_that_reach(parameters, reached)
+    if not any(counts):
         raise EngineError(
             f"no loss of the tasks {list(step.tasks)} reaches a shared parameter; pass the parameters that the "
             "forward pass used (not those of a copy), and compute the losses from their output"
@@ -325,6 +329,12 @@ def _carried(
             blocks = rows.combine(combination.weights) if given is None else rows.split(given)
             finished = Layout(parameters).split(blocks)
         found = dict(zip(map(id, parameters), finished, strict=True))
+        for parameter, count in zip(parameters, counts, strict=True):
+            gradient = found[id(parameter)]
+            if gradient is not None and 0 < count < ranks() and not is_sharded(parameter):
+                found[id(parameter)] = gradient * (
+                    ranks() / count
+                )  # ranks that do not reach it add nothing to the mean
     shared_ids = {id(parameter) for parameter in parameters}
     others = [leaf for leaf in leaves if id(leaf) not in shared_ids]
     total = (factors * stacked).sum()
@@ -333,15 +343,26 @@ def _carried(
     missing = [leaf for leaf in others if id(leaf) not in found]
     if missing:
         found.update(zip(map(id, missing), gradients_of(total, missing), strict=True))
-    # Parameters that nothing reaches keep `.grad` as it is, as after an ordinary backward pass.
-    pairs = [(leaf, gradient) for leaf in (*used, *others) if (gradient := found[id(leaf)]) is not None]
-    return carry(total, [leaf for leaf, _ in pairs], [gradient for _, gradient in pairs])
+    # Parameters that nothing reaches keep `.grad` as it is, as after an ordinary backward pass. They are targets all
+    # the same: DistributedDataParallel waits for a sign of each that reached an output of the forward pass.
+    targets = [*used, *others]
+    return carry(total, targets, [found[id(target)] for target in targets])
 
 
-def _overflow(step: StepLosses, parameters: Sequence[Tensor]) -> Tensor:
+def _ranks_that_reach(parameters: Sequence[Tensor], reached: Collection[int]) -> list[int]:
+    """How many ranks have a loss that reaches each parameter."""
+    here = [float(id(parameter) in reached) for parameter in parameters]
+    if ranks() > 1:
+        counts = torch.tensor(here, device=parameters[0].device)
+        torch.distributed.all_reduce(counts)
+        here = counts.tolist()
+    return [round(count) for count in here]
+
+
+def _overflow(step: StepLosses) -> Tensor:
     """A scalar with infinite gradients: the scaler finds them, leaves the step out and lowers its factor."""
-    infinite = [torch.full_like(parameter, torch.inf) for parameter in parameters]
-    return carry(step.losses.detach().sum(), parameters, infinite)
+    targets = sharded_as(reached_by(loss for loss in step.local if loss is not None).leaves)
+    return carry(step.losses.detach().sum(), targets, [torch.full_like(target, torch.inf) for target in targets])
 
 
 def _choices(head_gradient: str | None, on_nonfinite: str, form: str, verify: str) -> None:
