@@ -170,7 +170,7 @@ class Chain(Link):
             )
         present = 1.0 if active is None else active.to(flow.mix)
         # Own parameters learn through the rescaled losses (their method's objective), not through later links.
-        weights = (flow.mix.squeeze(0).detach() + flow.head - flow.head.detach()) * present  # (K,)
+        weights = (flow.mix.squeeze(0).detach() + (flow.head - flow.head.detach())) * present  # (K,)
         scalarises = all(isinstance(link, Scale) or link.head_gradient is None for link in self)
         head = torch.ones_like(flow.head) if scalarises else flow.head.detach()
         wide = torch.promote_types(losses.dtype, torch.float32)
