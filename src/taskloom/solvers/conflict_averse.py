@@ -60,7 +60,7 @@ def conflict_averse(G: Array, c: float) -> Array:
         image = G @ w
         length = math.sqrt(max(float(w @ image), 0.0))
         rho = length - s * root
-        if abs(rho) <= 1e-13 * s * root or length <= _ZERO * (w @ norms):
+        if abs(rho) <= 1e-13 * s * root or length <= max(_ZERO * (w @ norms), _NOTHING * root):
             break
         if round_ >= _PATIENCE:  # rounding keeps rho from zero: norms of very different size
             gradient = inner + (root / length) * image
@@ -74,6 +74,7 @@ def conflict_averse(G: Array, c: float) -> Array:
 
 
 _ZERO = 3e-8  # length of a sum of vectors, relative to their lengths, that inner products cannot tell from zero
+_NOTHING = 1e-15  # the same, relative to the radius of the ball: what no value of F can tell from zero
 _PATIENCE = 8
 
 
@@ -89,20 +90,22 @@ def _next(
     high: float,
     fixed_point: float,
 ) -> float:
-    """Root of rho inside (low, high) if the support of w does not change; else the fixed point or the middle."""
+    """Root of rho inside (low, high) if the support of w does not change; else between the two."""
     indices = np.flatnonzero(support)
     size = indices.size
     # w = p + s q minimises w^T G w / 2 + s w^T G b over sum(w) = 1 on the support: one bordered system for p and q,
     # in the unknowns w_i n_i / min n
-    inverse = norms[indices].min() / norms[indices]
+    lengths = np.where(norms[indices] > 0, norms[indices], norms.max())
+    shortest = lengths.min()
+    inverse = shortest / lengths
     block = np.zeros((size + 1, size + 1))
     right = np.zeros((size + 1, 2))
     for row in range(size):
-        block[row, :size] = G[indices[row]][indices] / (norms[indices[row]] * norms[indices])
+        block[row, :size] = G[indices[row]][indices] / (lengths[row] * lengths)
     block[size, :size] = inverse
     block[:size, size] = inverse
     right[size, 0] = 1.0
-    right[:size, 1] = -inner[indices] / (norms[indices] * norms[indices].min())
+    right[:size, 1] = -inner[indices] / (lengths * shortest)
     solved = np.linalg.lstsq(block, right, 1e-13)[0]
     fixed = np.zeros(support.size)
     slope = np.zeros(support.size)
@@ -113,9 +116,7 @@ def _next(
     constant = fixed @ (G @ fixed)
     linear = 2 * (fixed @ image)
     square = slope @ image - root * root
-    best = np.sqrt(low * high) if low > 0 else 0.01 * high
-    if low < fixed_point < high:
-        best = fixed_point
+    best = np.sqrt(low * high) if low > 0 else min(fixed_point, 0.01 * high)
     distance = high
     discriminant = linear * linear - 4 * constant * square
     if discriminant >= 0:

@@ -6,7 +6,7 @@ cosines, ``q = 1 / alpha`` and ``y = C x`` it is the minimiser of either of
     x^T C x / 2 + sum n_i^(q-1) x_i^(1-q) / (q-1)   over x > 0
     x^T C x / 2 + sum n_i^(1-alpha) y_i^(1-alpha) / (alpha-1)   over y > 0
 
-the second being the problem in the direction itself. Both are convex; damped Newton steps start at the Nash solution,
+the second being the problem in the direction itself. Both are convex; damped Newton steps start from the Nash solution,
 where x and y are positive, and run on the one whose variables differ by fewer orders: x for alpha < 1, y for alpha > 1.
 The last digits come from Newton steps relative to w on ``w^q (G w) = 1``.
 
@@ -28,6 +28,7 @@ __all__ = ["fair"]
 Array = NDArray[np.float64]
 
 _RIDGE = 1e-15  # on a unit diagonal: keeps steps finite where C is singular; it only bends them
+_LARGEST = 600.0  # logarithm of a number that is too large whatever it stands for
 _SMALL_STEP = 1e-7  # relative; after a Newton step of this size the error is its square
 
 
@@ -55,7 +56,9 @@ def fair(G: Array, alpha: float, *, tolerance: float = 0.0, regularise: bool = T
         weights[kept] = relative / norms
     else:
         power = max(alpha, 1 / alpha)
-        factor = norms ** ((power - 1) if alpha < 1 else (1 - power))
+        factor = (power - 1 if alpha < 1 else 1 - power) * np.log(norms)
+        if alpha < 1:  # exact for orthogonal vectors
+            relative = norms * (relative / norms) ** (2 * alpha / (1 + alpha))
         relative = _minimiser(cosines, factor, power, relative, alpha > 1)
         weights[kept] = _polished(cosines * norms * norms[:, np.newaxis], relative / norms, 1 / alpha)
     return weights
@@ -63,10 +66,15 @@ def fair(G: Array, alpha: float, *, tolerance: float = 0.0, regularise: bool = T
 
 @compiled
 def _minimiser(C: Array, factor: Array, power: float, x: Array, of_image: bool) -> Array:
-    """Minimises ``x^T C x / 2 + sum factor v^(1-power) / (power-1)`` over v > 0, where v is x or C x."""
+    """Minimises ``x^T C x / 2 + sum exp(factor) v^(1-power) / (power-1)`` over v > 0, where v is x or C x."""
     y = C @ x
     v = y if of_image else x
-    pull = factor * v**-power
+    # the best length: k^(1+power) = sum exp(factor) v^(1-power) / x^T C x
+    logs = factor + (1.0 - power) * np.log(v)
+    largest = logs.max()
+    length = np.exp((largest + np.log(np.exp(logs - largest).sum()) - np.log(x @ y)) / (1.0 + power))
+    x, y, v = x * length, y * length, v * length
+    pull = np.exp(np.minimum(factor - power * np.log(v), _LARGEST))
     for _ in range(200):
         # (I + diag(root) C diag(root)) f = right, scaled to a unit diagonal: roots differ by many orders
         root = np.sqrt(power * pull / v) if of_image else np.sqrt(v / (power * pull))
@@ -91,7 +99,7 @@ def _minimiser(C: Array, factor: Array, power: float, x: Array, of_image: bool) 
             new_x = x + length * step
             new_y = y + length * image
             new_v = new_y if of_image else new_x
-            new_pull = factor * new_v**-power
+            new_pull = np.exp(np.minimum(factor - power * np.log(new_v), _LARGEST))
             new_value = 0.5 * (new_x @ new_y) + (new_pull @ new_v) / (power - 1.0)
             if small or new_value <= value + 1e-4 * length * slope + 1e-14 * abs(value):
                 break

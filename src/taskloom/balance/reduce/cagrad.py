@@ -50,12 +50,13 @@ class CAGrad(Reduce):
         even = uniform(there, gramian)
         point = conflict_averse(gramian, self.c, active=there)
         square = point @ gramian @ point  # ||g_w||^2
-        # 0 up to rounding in the gradients, and in their products: g_w has no direction, the rule is d = g_0
+        radius = self.c * (even @ gramian @ even).clamp(min=0).sqrt()
+        # 0 up to rounding in the gradients, in their products, or in the objective: g_w has no direction, d = g_0
         reach = point @ gramian.diagonal().clamp(min=0).sqrt()
         products = 10 * len(gramian) * torch.finfo(torch.float64).eps
-        has_direction = square > max(products, (10 * precision) ** 2) * reach.square()
+        smallest = torch.maximum(max(products, (10 * precision) ** 2) * reach.square(), 1e-30 * radius.square())
+        has_direction = square > smallest
         length = torch.where(has_direction, square, 1).sqrt()
-        radius = self.c * (even @ gramian @ even).clamp(min=0).sqrt()
         weights = even + torch.where(has_direction, radius / length, 0) * point
         return weights / (1.0, 1 + self.c**2, 1 + self.c)[self.rescale]
 
