@@ -9,11 +9,53 @@ from taskloom import nn as nn
 from taskloom import report as report
 from taskloom import study as study
 from taskloom import testing as testing
+from taskloom.balance._features import at_features as at_features
+from taskloom.balance.adapters.torchjd import from_torchjd as from_torchjd
 from taskloom.balance.base import chain as chain
+from taskloom.balance.mix.aux_cosine import aux_cosine as aux_cosine
+from taskloom.balance.mix.gradvac import gradvac as gradvac
 from taskloom.balance.mix.pcgrad import pcgrad as pcgrad
+from taskloom.balance.mix.upgrad import upgrad as upgrad
+from taskloom.balance.reduce.aligned_mtl import aligned_mtl as aligned_mtl
+from taskloom.balance.reduce.cagrad import cagrad as cagrad
+from taskloom.balance.reduce.config import config as config
+from taskloom.balance.reduce.dualproj import dualproj as dualproj
+from taskloom.balance.reduce.fairgrad import fairgrad as fairgrad
+from taskloom.balance.reduce.imtl_g import imtl_g as imtl_g
+from taskloom.balance.reduce.krum import krum as krum
+from taskloom.balance.reduce.mgda import mgda as mgda
+from taskloom.balance.reduce.mgda import mgda_ub as mgda_ub
+from taskloom.balance.reduce.modo import modo as modo
+from taskloom.balance.reduce.nash_mtl import nash_mtl as nash_mtl
+from taskloom.balance.reduce.sdmgrad import sdmgrad as sdmgrad
 from taskloom.balance.reduce.sum import equal as equal
+from taskloom.balance.rows.db_mtl import db_mtl as db_mtl
+from taskloom.balance.rows.excess_mtl import excess_mtl as excess_mtl
+from taskloom.balance.rows.graddrop import graddrop as graddrop
+from taskloom.balance.rows.moco import moco as moco
+from taskloom.balance.rows.trimmed_mean import trimmed_mean as trimmed_mean
+from taskloom.balance.scale.almo import almo as almo
+from taskloom.balance.scale.auto_lambda import auto_lambda as auto_lambda
+from taskloom.balance.scale.dwa import dwa as dwa
+from taskloom.balance.scale.famo import famo as famo
 from taskloom.balance.scale.fixed import fixed as fixed
+from taskloom.balance.scale.gls import gls as gls
+from taskloom.balance.scale.gradnorm import gradnorm as gradnorm
+from taskloom.balance.scale.group_dro import group_dro as group_dro
+from taskloom.balance.scale.imtl_l import imtl_l as imtl_l
+from taskloom.balance.scale.log_scalarisation import log_scalarisation as log_scalarisation
+from taskloom.balance.scale.normalize import normalize as normalize
+from taskloom.balance.scale.rlw import rlw as rlw
+from taskloom.balance.scale.stch import stch as stch
+from taskloom.balance.scale.stch import stch_mtl as stch_mtl
 from taskloom.balance.scale.uncertainty import uncertainty as uncertainty
+from taskloom.balance.scale.worst_task import worst_task as worst_task
+from taskloom.balance.wrap.clip import clip as clip
+from taskloom.balance.wrap.every import every as every
+from taskloom.balance.wrap.only import only as only
+from taskloom.balance.wrap.rescale import rescale as rescale
+from taskloom.balance.wrap.smoothed import smoothed as smoothed
+from taskloom.balance.wrap.warmup import warm_up as warm_up
 from taskloom.data.multitask import MultiTaskData as MultiTaskData
 from taskloom.data.split import GroupedSplit as GroupedSplit
 from taskloom.data.split import RandomSplit as RandomSplit
@@ -87,27 +129,69 @@ __all__ = [
     "TaskloomError",
     "TimeSplit",
     "TrainerOptions",
+    "aligned_mtl",
+    "almo",
+    "at_features",
+    "auto_lambda",
+    "aux_cosine",
     "balance",
+    "cagrad",
     "chain",
+    "clip",
     "compare",
+    "config",
     "couplings",
     "data",
+    "db_mtl",
     "delta_m",
     "demo",
+    "dualproj",
+    "dwa",
     "engine",
     "equal",
+    "every",
+    "excess_mtl",
+    "fairgrad",
+    "famo",
     "fit",
     "fixed",
     "fork",
+    "from_torchjd",
+    "gls",
+    "graddrop",
+    "gradnorm",
+    "gradvac",
+    "group_dro",
+    "imtl_g",
+    "imtl_l",
+    "krum",
+    "log_scalarisation",
     "losses",
     "measure",
     "metrics",
+    "mgda",
+    "mgda_ub",
+    "moco",
+    "modo",
+    "nash_mtl",
     "nn",
+    "normalize",
+    "only",
     "pcgrad",
     "read_table",
     "report",
+    "rescale",
+    "rlw",
+    "sdmgrad",
+    "smoothed",
+    "stch",
+    "stch_mtl",
     "study",
     "testing",
     "transfer_report",
+    "trimmed_mean",
     "uncertainty",
+    "upgrad",
+    "warm_up",
+    "worst_task",
 ]

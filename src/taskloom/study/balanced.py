@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from taskloom._rng import stream_seed
 from taskloom.balance.base import Balancer
+from taskloom.data.multitask import MultiTaskData
 from taskloom.errors import StudyError
 from taskloom.nn import HardSharing
 from taskloom.nn.model import MultiTaskModel
@@ -54,7 +55,7 @@ def balanced(balancer: Balancer, *, name: str = "", title: str = "", summary: st
         title=title or f"hard sharing, {shown}",
         summary=summary or f"Hard sharing under {balancer!r}.",
         family="joint",
-        plan=Together(_hard_sharing, _Copy(balancer)),
+        plan=Together(_hard_sharing, _Copy(balancer), needs=_common_inputs if balancer.looks_at_features else None),
         source=source,
         in_default=False,
     )
@@ -62,6 +63,12 @@ def balanced(balancer: Balancer, *, name: str = "", title: str = "", summary: st
 
 def _hard_sharing(shape: Shape) -> MultiTaskModel:
     return HardSharing(shape.encoder(), shape.tasks)
+
+
+def _common_inputs(data: MultiTaskData) -> str | None:
+    if data.task_ids is not None:
+        return "it compares gradients of common features, and here every task has rows of its own"
+    return None
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from taskloom.nn import Conditioned, EmbeddingConcat, FiLM, HardSharing, HardSof
 from taskloom.nn.model import MultiTaskModel
 from taskloom.study.balanced import balanced
 from taskloom.study.candidate import Candidate
+from taskloom.study.methods import methods
 from taskloom.study.plans._networks import Shape
 from taskloom.study.plans.apart import Apart
 from taskloom.study.plans.estimators import BoostedTrees, Estimators, LinearModel, reason_against_pooling
@@ -276,6 +277,7 @@ def catalogue() -> tuple[Candidate, ...]:
             family="baseline",
             plan=Estimators(BoostedTrees(), pooled=True),
         ),
+        *methods(),
     )
 
 
