@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
 import torch
 from tests.engine.conftest import TwoHeads
 from tests.engine.processes import on_two_ranks
+from tests.engine.test_signals import FromLastLayer, FromThree
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from taskloom.balance.base import chain
+from taskloom.balance._features import at_features
+from taskloom.balance.base import RowRule, chain
 from taskloom.balance.mix.pcgrad import pcgrad
 from taskloom.balance.reduce.sum import equal
 from taskloom.balance.scale.fixed import fixed
 from taskloom.balance.wrap.every import every
+from taskloom.engine.autograd import AutogradEngine
 from taskloom.engine.combine import balance
+from taskloom.engine.measure import measure
+from taskloom.engine.sharded import ShardedEngine
+from taskloom.errors import EngineError
+from taskloom.nn.fork import gates
 
 pytestmark = pytest.mark.skipif(not torch.distributed.is_available(), reason="torch without distributed")
 
@@ -259,3 +267,204 @@ def test_other_ways_to_shard() -> None:
     balance(mean_losses(network, list(data().chunk(2))), pcgrad(seed=1), shared=network).backward()
     for name in found[0]:
         assert_same([rank[name] for rank in found], network)
+
+
+# -- other things to look at ------------------------------------------------------------------------------------------
+
+
+def _looked_at(rank: int) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    piece, second = data().chunk(2)[rank], data().flip(0).chunk(2)[rank]
+    model = sharded()
+    balance(model(piece), chain(FromLastLayer()), shared=model.network).backward()
+    found["last layer"] = gradients(model)
+
+    model, link = sharded(), FromThree()
+    others = [model(second), model(second + 1)]
+    balance(model(piece), chain(link), shared=model.network, independent=others).backward()
+    found["batches"] = gradients(model)
+    found["products"] = link.seen
+
+    for heads in ("weighted", "unweighted"):
+        for wrapping in WRAPPINGS:
+            model = sharded(wrapping)
+            with gates():
+                losses = model(piece)
+            balance(losses, at_features(pcgrad(seed=1)), shared=model.network, head_gradient=heads).backward()
+            found[f"features, {wrapping}, {heads}"] = gradients(model)
+
+    model = sharded()
+    found["gramian"] = measure(model(piece), shared=model.network).gramian
+    return found
+
+
+def test_last_layers_batches_and_features() -> None:
+    found = on_two_ranks(_looked_at)
+    halves, seconds = list(data().chunk(2)), list(data().flip(0).chunk(2))
+    network = TwoHeads()
+    balance(mean_losses(network, halves), chain(FromLastLayer()), shared=network).backward()
+    assert_same([rank["last layer"] for rank in found], network)
+
+    network, link = TwoHeads(), FromThree()
+    others = [mean_losses(network, seconds), mean_losses(network, [half + 1 for half in seconds])]
+    balance(mean_losses(network, halves), chain(link), shared=network, independent=others).backward()
+    assert_same([rank["batches"] for rank in found], network)
+    for rank in found:
+        torch.testing.assert_close(rank["products"], link.seen)
+
+    for heads in ("weighted", "unweighted"):
+        network = TwoHeads()
+        with gates():
+            losses = network.losses(data())
+        balance(losses, at_features(pcgrad(seed=1)), shared=network, head_gradient=heads).backward()  # type: ignore[arg-type]
+        for wrapping in WRAPPINGS:
+            assert_same([rank[f"features, {wrapping}, {heads}"] for rank in found], network)
+
+    network = TwoHeads()
+    expected = measure(mean_losses(network, halves), shared=network).gramian
+    for rank in found:
+        torch.testing.assert_close(rank["gramian"], expected)
+
+
+def _in_half_precision(rank: int) -> dict[str, Any]:
+    from torch.distributed.fsdp import MixedPrecisionPolicy
+
+    found: dict[str, Any] = {}
+    policy = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32)
+    piece = data().chunk(2)[rank].float()
+    model = sharded(network=TwoHeads().float(), mp_policy=policy)
+    losses = {task: loss.float() for task, loss in model(piece).items()}
+    engine = ShardedEngine()
+    shared = [one for one in model.network.trunk.parameters() if one.requires_grad]
+    rows = engine.rows([*losses.values()], shared)
+    found["gramian"] = rows.gramian()
+    each = []
+    for loss in losses.values():
+        model.zero_grad()
+        loss.backward(retain_graph=True)
+        each.append(gradients(model))
+    found["each"] = each
+    model.zero_grad()
+    balance(losses, pcgrad(order="ascending"), shared=model.network, verify="always").backward()
+    found["balanced"] = gradients(model)
+
+    model = sharded(network=TwoHeads().float())
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**127)
+    loss = balance(model(piece), pcgrad(), shared=model.network, scaler=scaler)
+    loss.backward()
+    found["overflow"] = gradients(model)
+    model.zero_grad()
+    spoiled = {task: loss * float("nan") if rank == 0 and task == "b" else loss for task, loss in model(piece).items()}
+    balance(spoiled, pcgrad(), shared=model.network, on_nonfinite="skip").backward()
+    found["skip"] = gradients(model)
+    return found
+
+
+def test_half_precision_and_steps_that_are_left_out() -> None:
+    found = on_two_ranks(_in_half_precision)
+    names = [name for name, one in TwoHeads().named_parameters() if name.startswith("trunk") and one.requires_grad]
+    for rank in found:
+        rows = torch.stack([torch.cat([one[name].reshape(-1) for name in names]) for one in rank["each"]]).double()
+        torch.testing.assert_close(rank["gramian"], rows @ rows.T)  # what K ordinary passes in bfloat16 give
+        weights = pcgrad(order="ascending").weights(rows @ rows.T)
+        direction = torch.cat([rank["balanced"][name].reshape(-1) for name in names])
+        torch.testing.assert_close(direction, (weights @ rows).float())
+        for number in range(3):
+            for name in (f"heads.{number}.weight", f"heads.{number}.bias"):
+                torch.testing.assert_close(rank["balanced"][name], rank["each"][number][name])
+        assert all(not torch.isfinite(one).any() for one in rank["overflow"].values() if one is not None)
+        assert sum(one is not None for one in rank["overflow"].values()) == 9
+        assert all(one is None for one in rank["skip"].values())
+
+
+# -- what is refused --------------------------------------------------------------------------------------------------
+
+
+class _Signs(RowRule):
+    def combine(self, rows: Tensor) -> Tensor:
+        return rows.sign().sum(0)
+
+
+def _refused(rank: int) -> dict[str, str]:
+    from torch.distributed.tensor import Replicate, distribute_tensor, init_device_mesh
+
+    piece = data().chunk(2)[rank]
+    found: dict[str, str] = {}
+
+    def note(name: str, balancer: Any, model: Losses, losses: dict[str, Tensor], **options: Any) -> None:
+        try:
+            balance(losses, balancer, shared=model.network, **options)
+        except EngineError as error:
+            found[name] = str(error)
+
+    def ready() -> tuple[Losses, dict[str, Tensor]]:
+        model = sharded()
+        return model, model(piece)
+
+    balancer = pcgrad()
+    balancer.bind(TASKS)
+    model = sharded()
+    note("absent", balancer, model, model(piece, TASKS[: 3 - rank]))
+    with gates():
+        losses = model(piece, TASKS[: 3 - rank])
+    features = at_features(pcgrad())
+    features.bind(TASKS)
+    note("absent at features", features, model, losses)
+    note("rows", chain(_Signs()), *ready())
+    note("engine", pcgrad(), *ready(), engine=AutogradEngine())
+    with gates():
+        note("carrier", at_features(pcgrad()), *ready(), form="carrier")
+    note("gates", pcgrad(), *ready(), form="gates")
+    model, losses = ready()
+    losses["a"].backward()
+    note("freed", pcgrad(), model, losses)
+    model = sharded()
+    model.set_requires_gradient_sync(False)  # type: ignore[operator]
+    model(piece)["a"].backward()
+    note("waiting", pcgrad(), model, model(piece))
+
+    mesh = init_device_mesh("cpu", (2,))
+    network = TwoHeads()
+    weight = distribute_tensor(network.trunk[2].weight.detach(), mesh, [Replicate()])
+    network.trunk[2].weight = nn.Parameter(weight)
+    inputs = distribute_tensor(torch.ones(2, 5, dtype=torch.float64), mesh, [Replicate()])
+    output = (inputs @ network.trunk[2].weight.T).to_local()
+    losses = {"a": output.sum(), "b": output.square().sum()}
+    note("foreign", pcgrad(), Losses(network), losses)
+    return found
+
+
+def test_what_cannot_be_done_is_explained() -> None:
+    expected = {
+        "absent": r"tasks number \[2\] are missing on some ranks.*output\.sum\(\) \* 0",
+        "absent at features": r"tasks number \[2\] are missing on some ranks",
+        "rows": r"looks at single entries of the task gradients.*DistributedDataParallel",
+        "engine": r"AutogradEngine cannot measure gradients of parameters that are sharded",
+        "carrier": r"use form='gates' or 'auto'",
+        "gates": r"the graph has no forks",
+        "freed": r"freed by an earlier backward",
+        "waiting": r"'network\.[\w.]+' holds gradients of an earlier backward pass that were not reduced",
+        "foreign": r"DTensors that torch\.distributed\.fsdp\.fully_shard does not manage.*wrap the model",
+    }
+    for found in on_two_ranks(_refused):
+        assert set(found) == set(expected)
+        for name, message in expected.items():
+            assert re.search(message, found[name]), f"{name}: {found[name]}"
+
+
+def _zero_loss(rank: int) -> dict[str, Tensor | None]:
+    model = sharded()
+    losses = model(data().chunk(2)[rank])
+    if rank == 1:
+        losses["c"] = losses["c"] * 0
+    balance(losses, pcgrad(seed=1), shared=model.network).backward()
+    return gradients(model)
+
+
+def test_a_rank_without_labels_gives_a_loss_of_zero() -> None:
+    found = on_two_ranks(_zero_loss)
+    network = TwoHeads()
+    first, second = (network.losses(half) for half in data().chunk(2))
+    losses = {"a": (first["a"] + second["a"]) / 2, "b": (first["b"] + second["b"]) / 2, "c": first["c"] / 2}
+    balance(losses, pcgrad(seed=1), shared=network).backward()
+    assert_same(found, network)

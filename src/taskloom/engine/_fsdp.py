@@ -18,7 +18,16 @@ from torch import Tensor
 
 from taskloom.errors import EngineError
 
-__all__ = ["Shard", "every_shard_synchronises", "is_sharded", "local_part", "sharded_as", "shards", "with_local_part"]
+__all__ = [
+    "Shard",
+    "every_shard_synchronises",
+    "gathered_as",
+    "is_sharded",
+    "local_part",
+    "sharded_as",
+    "shards",
+    "with_local_part",
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,6 +117,12 @@ def sharded_as(parameters: Sequence[Tensor]) -> list[Tensor]:
     gathered = {id(shard.gathered): shard.parameter for shard in shards()}
     if not gathered:
         return list(parameters)
+    return [gathered.get(id(parameter), parameter) for parameter in parameters]
+
+
+def gathered_as(parameters: Sequence[Tensor]) -> list[Tensor]:
+    """The parameters that the graph holds: gathered ones in place of shards, all others as they are."""
+    gathered = {id(shard.parameter): shard.gathered for shard in shards()}
     return [gathered.get(id(parameter), parameter) for parameter in parameters]
 
 

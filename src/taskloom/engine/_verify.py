@@ -22,7 +22,7 @@ from taskloom.balance.flow import Combination, Rows
 from taskloom.engine._fsdp import is_sharded, local_part, shards
 from taskloom.engine.autograd import AutogradEngine
 from taskloom.engine.base import Cost, GradientEngine, Layout, ParameterRows, ranks
-from taskloom.engine.sharded import ShardedEngine
+from taskloom.engine.sharded import GatheredFeatureEngine, ShardedEngine
 from taskloom.errors import EngineError
 
 __all__ = ["Verification", "When", "require_same_tasks"]
@@ -67,7 +67,8 @@ class Verification:
             _refuse_static_graph(losses)
             done.add(("graph", True))
         rows = self._engine.rows(losses, parameters)
-        if not self._has_added_up and self._is_due(with_gradients=True):
+        starts_inside = isinstance(self._engine, GatheredFeatureEngine)  # of the graph, where FSDP gathers nothing
+        if not self._has_added_up and not starts_inside and self._is_due(with_gradients=True):
             self._has_added_up = self._adds_up(rows, losses, parameters)
         return rows
 

@@ -32,7 +32,7 @@ from taskloom.engine._verify import Verification, When
 from taskloom.engine.autograd import gradients_of
 from taskloom.engine.base import GradientEngine, Layout, ParameterRows, ranks
 from taskloom.engine.features import FeatureEngine
-from taskloom.engine.sharded import engine_for
+from taskloom.engine.sharded import engine_for, through_forks
 from taskloom.errors import BalanceError, EngineError
 
 __all__ = ["balance", "weighted_sum"]
@@ -118,13 +118,12 @@ def balance(
     batches = read_batches(losses, independent, balancer)
     looks_at_gradients = bool(balancer.needs_at(balancer.n_steps) & ~Need.LOSSES)
     plain = not looks_at_gradients and heads == "weighted" and form in ("auto", "weights")
-    parameters = [] if plain else read_parameters(shared)
-    parameters = sharded_as(parameters)
+    parameters: Sequence[Tensor] = [] if plain else sharded_as(read_parameters(shared))
     layer = sharded_as(read_last_layer(last_layer, parameters)) if Need.LAST_LAYER in balancer.needs else []
-    given = engine or (FeatureEngine() if balancer.looks_at_features else None)
-    checked = Verification(
-        verify, balancer, engine_for(parameters, given, balancer.needs), is_default=engine is None, shared=shared
-    )
+    is_default = engine is None
+    engine = engine_for(parameters, engine or (FeatureEngine() if balancer.looks_at_features else None), balancer.needs)
+    parameters, form = through_forks(engine, parameters, form)
+    checked = Verification(verify, balancer, engine, is_default=is_default, shared=shared)
     wanted = _Wanted(heads, "weights" if plain else form, parameters, layer, checked, scaler)
     while True:
         try:

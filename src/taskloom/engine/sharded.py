@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -18,6 +18,7 @@ from taskloom.balance.flow import Need, Rows
 from taskloom.engine._fsdp import (
     Shard,
     every_shard_synchronises,
+    gathered_as,
     is_sharded,
     local_part,
     sharded_as,
@@ -30,7 +31,9 @@ from taskloom.engine.base import Cost, GradientEngine, Layout, ParameterRows, ra
 from taskloom.engine.features import FeatureEngine
 from taskloom.errors import EngineError
 
-__all__ = ["ShardedEngine", "ShardedRows", "engine_for"]
+__all__ = ["GatheredFeatureEngine", "ShardedEngine", "ShardedRows", "engine_for", "through_forks"]
+
+_Form = Literal["auto", "weights", "gates", "carrier"]
 
 
 class ShardedEngine:
@@ -126,12 +129,42 @@ def engine_for(
         return asked or AutogradEngine()
     if Need.ROWS in needs:
         raise EngineError(_NO_ROWS)
-    if isinstance(asked, AutogradEngine | FeatureEngine):
+    if isinstance(asked, FeatureEngine):
+        return GatheredFeatureEngine()
+    if type(asked).__module__.startswith("taskloom.engine.") and not isinstance(asked, ShardedEngine):
         raise EngineError(
-            f"{type(asked).__name__} cannot measure gradients of parameters that are sharded (FSDP); leave engine= out "
-            "and take a method that looks at gradients of parameters, or use DistributedDataParallel"
+            f"{type(asked).__name__} cannot measure gradients of parameters that are sharded (FSDP); leave engine= "
+            "out, or use DistributedDataParallel"
         )
     return asked or ShardedEngine()
+
+
+class GatheredFeatureEngine(FeatureEngine):
+    """Gradients at the cut of a model whose parameters are sharded: the features are not.
+
+    The direction is found by the ordinary backward pass through the forks, which FSDP reduces.
+    """
+
+    def rows(self, losses: Sequence[Tensor | None], parameters: Sequence[Tensor]) -> Rows:
+        """As :meth:`FeatureEngine.rows`.
+
+        Raises:
+            EngineError: a rank lacks a task that another has.
+        """
+        _same_tasks(losses)
+        return super().rows(losses, parameters)
+
+
+def through_forks(engine: GradientEngine, parameters: Sequence[Tensor], form: _Form) -> tuple[Sequence[Tensor], _Form]:
+    """The parameters that lie in the graph, and the way to make the scalar, for features of a sharded model."""
+    if not isinstance(engine, GatheredFeatureEngine):
+        return parameters, form
+    if form == "carrier":
+        raise EngineError(
+            "form='carrier': gradients at the features of a sharded model (FSDP) reach its shards by an ordinary "
+            "backward pass only; use form='gates' or 'auto'"
+        )
+    return gathered_as(parameters), "gates" if form == "auto" else form
 
 
 class ShardLayout(Layout):
@@ -211,8 +244,9 @@ class ShardedRows(ParameterRows):
 
 
 _NO_ROWS = (
-    "this balancer looks at single entries of the task gradients, and the shared parameters are sharded (FSDP), so that "
-    "no rank has them all; use a method that needs inner products only, such as pcgrad(), or DistributedDataParallel"
+    "this balancer looks at single entries of the task gradients, and the shared parameters are sharded (FSDP), so "
+    "that no rank has them all; use a method that needs inner products only, such as pcgrad(), or "
+    "DistributedDataParallel"
 )
 
 
