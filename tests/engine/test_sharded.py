@@ -24,6 +24,7 @@ from taskloom.engine.combine import balance
 from taskloom.engine.measure import measure
 from taskloom.engine.sharded import ShardedEngine
 from taskloom.errors import EngineError
+from taskloom.fit.trainer import quiet_lightning
 from taskloom.nn.fork import gates
 
 pytestmark = pytest.mark.skipif(not torch.distributed.is_available(), reason="torch without distributed")
@@ -468,3 +469,81 @@ def test_a_rank_without_labels_gives_a_loss_of_zero() -> None:
     losses = {"a": (first["a"] + second["a"]) / 2, "b": (first["b"] + second["b"]) / 2, "c": first["c"] / 2}
     balance(losses, pcgrad(seed=1), shared=network).backward()
     assert_same(found, network)
+
+
+# -- under Lightning's Trainer ----------------------------------------------------------------------------------------
+
+
+def _under_lightning(rank: int) -> dict[str, Any]:
+    import lightning.pytorch as pl
+    from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy
+
+    class Module(pl.LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            network = TwoHeads()
+            network.unused.requires_grad_(False)
+            self.model, self.balancer = Losses(network), pcgrad(seed=1)
+
+        def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
+            return balance(self.model(batch), self.balancer, shared=self.model.network)
+
+        def configure_optimizers(self) -> torch.optim.Optimizer:
+            return torch.optim.AdamW(self.parameters(), lr=0.05)
+
+    class ShardedModule(Module):
+        def configure_model(self) -> None:
+            from torch.distributed.fsdp import fully_shard
+
+            mesh = self.device_mesh["data_parallel"]
+            fully_shard(self.model.network.trunk[0], mesh=mesh)
+            fully_shard(self.model, mesh=mesh)
+
+    place = {"LOCAL_RANK": str(rank), "NODE_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
+    strategies = {
+        "ddp": (Module, DDPStrategy()),
+        "fsdp": (ShardedModule, ModelParallelStrategy(data_parallel_size=2, tensor_parallel_size=1)),
+    }
+    found = {}
+    with pytest.MonkeyPatch.context() as patch, quiet_lightning():
+        for name, value in place.items():
+            patch.setenv(name, value)
+        for name, (kind, strategy) in strategies.items():
+            module = kind()
+            trainer = pl.Trainer(
+                accelerator="cpu",
+                devices=2,
+                strategy=strategy,
+                max_epochs=1,
+                accumulate_grad_batches=2,
+                gradient_clip_val=0.5,
+                logger=False,
+                enable_checkpointing=False,
+                enable_progress_bar=False,
+                enable_model_summary=False,
+                use_distributed_sampler=False,
+            )
+            batches = [data().chunk(2)[rank] + 0.1 * number for number in range(4)]
+            trainer.fit(module, torch.utils.data.DataLoader(batches, batch_size=None))  # type: ignore[arg-type]
+            named = module.model.network.named_parameters()
+            whole: Any = {key: one.detach() for key, one in named}
+            found[name] = {key: getattr(one, "full_tensor", one.clone)() for key, one in whole.items()}
+    return found
+
+
+def test_trainer_under_ddp_and_fsdp_with_accumulation_and_clipping() -> None:
+    found = on_two_ranks(_under_lightning)
+    network, balancer = TwoHeads(), pcgrad(seed=1)
+    network.unused.requires_grad_(False)
+    optimiser = torch.optim.AdamW(network.parameters(), lr=0.05)
+    for number in range(4):
+        losses = mean_losses(network, list((data() + 0.1 * number).chunk(2)))
+        (balance(losses, balancer, shared=network) / 2).backward()
+        if number % 2:
+            nn.utils.clip_grad_norm_([one for one in network.parameters() if one.grad is not None], 0.5)
+            optimiser.step()
+            optimiser.zero_grad()
+    for rank in found:
+        for name, parameter in network.named_parameters():
+            for strategy in ("ddp", "fsdp"):
+                torch.testing.assert_close(rank[strategy][name], parameter.detach(), rtol=1e-9, atol=1e-11)
