@@ -5,7 +5,10 @@ from taskloom._lazy import attach
 __getattr__, __dir__, __all__ = attach(
     __name__,
     {
+        "ConvexQuadratics": "quadratics",
         "RelatedRegression": "synthetic",
+        "TwoTaskToy": "two_task_toy",
+        "convex_quadratics": "quadratics",
         "overlaid_digits": "digits",
         "related_regression": "synthetic",
     },

@@ -1,11 +1,17 @@
 # Written by tools/write_stubs.py from the names in __init__.py; run `make stubs` after changing those.
 
 from taskloom.data.problems.digits import overlaid_digits as overlaid_digits
+from taskloom.data.problems.quadratics import ConvexQuadratics as ConvexQuadratics
+from taskloom.data.problems.quadratics import convex_quadratics as convex_quadratics
 from taskloom.data.problems.synthetic import RelatedRegression as RelatedRegression
 from taskloom.data.problems.synthetic import related_regression as related_regression
+from taskloom.data.problems.two_task_toy import TwoTaskToy as TwoTaskToy
 
 __all__ = [
+    "ConvexQuadratics",
     "RelatedRegression",
+    "TwoTaskToy",
+    "convex_quadratics",
     "overlaid_digits",
     "related_regression",
 ]
