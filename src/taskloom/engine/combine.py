@@ -161,10 +161,14 @@ class _Wanted:
     engine: Verification
     scaler: GradScaler | None
 
+    @property
+    def scale(self) -> float:
+        """What losses are multiplied by while their gradients are taken."""
+        return 1.0 if self.scaler is None else float(self.scaler.get_scale())
+
     def measure(self, needs: Need, step: StepLosses, batches: Sequence[StepLosses]) -> Measured:
         """What the balancer looks at."""
-        scale = 1.0 if self.scaler is None else float(self.scaler.get_scale())
-        return measure_step(needs, step, batches, self.parameters, self.last_layer, self.engine, scale)
+        return measure_step(needs, step, batches, self.parameters, self.last_layer, self.engine, self.scale)
 
 
 def _scalar(batches: Sequence[Mapping[str, Tensor]], balancer: Balancer, wanted: _Wanted) -> Tensor:
@@ -221,7 +225,7 @@ def _scalar(batches: Sequence[Mapping[str, Tensor]], balancer: Balancer, wanted:
     rows = measured.rows
     if rows is None and any(map(is_sharded, wanted.parameters)):  # one pass for all tasks finds no shards
         rows = wanted.engine.rows(step.local, wanted.parameters)
-    return _carried(step, combination, factors, rows, wanted.parameters) + own
+    return _carried(step, combination, factors, rows, wanted.parameters, wanted.scale) + own
 
 
 def weighted_sum(losses: Tensor, balancer: Balancer) -> Tensor:
@@ -301,6 +305,7 @@ def _carried(
     factors: Tensor,
     rows: Rows | None,
     parameters: Sequence[Tensor],
+    scale: float,
 ) -> Tensor:
     """Finish every gradient now and hand it out in the backward pass."""
     known = rows if isinstance(rows, ParameterRows) else None  # an engine that knows parameters, not only columns
@@ -318,8 +323,7 @@ def _carried(
     stacked = step.stacked()
     given = combination.direction
     if rows is None:  # weights from losses alone but heads unweighted: one pass for the shared part
-        weighted = (combination.weights.detach() * stacked).sum()
-        found: dict[int, Tensor | None] = dict(zip(map(id, used), gradients_of(weighted, used), strict=True))
+        found = _gradients((combination.weights.detach() * stacked).sum(), used, scale)
     else:
         finished: Sequence[Tensor | None]
         if known is not None and given is None:
@@ -331,9 +335,8 @@ def _carried(
         for parameter, count in zip(parameters, counts, strict=True):
             gradient = found[id(parameter)]
             if gradient is not None and 0 < count < ranks() and not is_sharded(parameter):
-                found[id(parameter)] = gradient * (
-                    ranks() / count
-                )  # ranks that do not reach it add nothing to the mean
+                # the mean over ranks, which the ranks that do not reach it add nothing to, is taken once more
+                found[id(parameter)] = gradient * (ranks() / count)
     shared_ids = {id(parameter) for parameter in parameters}
     others = [leaf for leaf in leaves if id(leaf) not in shared_ids]
     total = (factors * stacked).sum()
@@ -341,11 +344,19 @@ def _carried(
         found.update(known.of_heads(factors))
     missing = [leaf for leaf in others if id(leaf) not in found]
     if missing:
-        found.update(zip(map(id, missing), gradients_of(total, missing), strict=True))
+        found.update(_gradients(total, missing, scale))
     # Parameters that nothing reaches keep `.grad` as it is, as after an ordinary backward pass. They are targets all
     # the same: DistributedDataParallel waits for a sign of each that reached an output of the forward pass.
     targets = [*used, *others]
     return carry(total, targets, [found[id(target)] for target in targets])
+
+
+def _gradients(loss: Tensor, leaves: Sequence[Tensor], scale: float) -> dict[int, Tensor | None]:
+    """Gradients by the id of the leaf, taken of the scaled loss so that they do not underflow on the way."""
+    if scale == 1:
+        return dict(zip(map(id, leaves), gradients_of(loss, leaves), strict=True))
+    found = gradients_of(loss * scale, leaves)
+    return {id(leaf): None if one is None else one / scale for leaf, one in zip(leaves, found, strict=True)}
 
 
 def _ranks_that_reach(parameters: Sequence[Tensor], reached: Collection[int]) -> list[int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -131,15 +131,23 @@ def _features_of(fork: Any) -> tuple[Any, int]:
 
 @dataclass(frozen=True)
 class _FeatureRows(Rows):
-    """Rows at the features; what combines them goes on through the shared part of the network."""
+    """Rows at the features; what combines them goes on through the shared part of the network.
+
+    Features can be in half precision, so that rows of scaled losses stay scaled (``scale``) until they have passed it.
+    """
 
     edges: tuple[tuple[Any, int], ...] = field(repr=False)
     shapes: tuple[torch.Size, ...]
     parameters: tuple[Tensor, ...] = field(repr=False)
+    scale: float = 1.0
+
+    def divided(self, factor: float) -> _FeatureRows:
+        """The rows of losses that are smaller by a factor."""
+        return replace(self, scale=self.scale * factor)
 
     def gramian(self) -> Tensor:
         """G_Z over the samples of all ranks."""
-        own = super().gramian()
+        own = super().gramian() / self.scale**2
         n_ranks = ranks()
         if n_ranks > 1:  # a loss is the mean over ranks
             torch.distributed.all_reduce(own)
@@ -150,9 +158,13 @@ class _FeatureRows(Rows):
         """Gradient of the shared parameters for weights (K,), one flat piece per device and dtype."""
         return self._through(super().combine(weights))
 
+    def matrix(self) -> Tensor:
+        """The rows as one matrix (K, numbers in Z)."""
+        return super().matrix() if self.scale == 1 else super().matrix().float() / self.scale
+
     def split(self, vector: Tensor) -> tuple[Tensor, ...]:
         """The same for a direction at the features, (numbers in Z,)."""
-        return self._through(super().split(vector))
+        return self._through(super().split(vector * self.scale))
 
     def _through(self, pieces: Sequence[Tensor]) -> tuple[Tensor, ...]:
         cotangents = [piece.view(shape) for piece, shape in zip(pieces, self.shapes, strict=True)]
@@ -162,6 +174,8 @@ class _FeatureRows(Rows):
                 roots, self.parameters, grad_outputs=cotangents, retain_graph=True, allow_unused=True
             )
         blocks = Layout(self.parameters).flatten(found)
+        for block in blocks if self.scale != 1 else ():
+            block /= self.scale
         n_ranks = ranks()
         for block in blocks if n_ranks > 1 else ():
             torch.distributed.all_reduce(block)
