@@ -67,7 +67,9 @@ def _table(reading: Reading) -> Html:
         Column("Validation", numeric=True, note="loss, lower is better"),
         Column("Parameters", numeric=True),
         Column("Training", numeric=True, note="per seed"),
-        Column("Step", numeric=True, note="of training; × that of hard sharing, equal weights"),
+        Column(
+            "Step", numeric=True, note="× hard sharing, equal weights; with what cannot be batched, the Trainer's time"
+        ),
         Column("Inference", numeric=True, note="per row"),
     ]
     rows = [_row(candidate, reading, per_task=per_task) for candidate in reading.candidates]
