@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from typing import Any
 
 import pytest
 import torch
 from tests.engine.conftest import TwoHeads
-from tests.engine.processes import on_two_ranks
+from tests.engine.processes import ROOT, on_two_ranks
 from tests.engine.test_signals import FromLastLayer, FromThree
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
@@ -547,3 +548,20 @@ def test_trainer_under_ddp_and_fsdp_with_accumulation_and_clipping() -> None:
         for name, parameter in network.named_parameters():
             for strategy in ("ddp", "fsdp"):
                 torch.testing.assert_close(rank[strategy][name], parameter.detach(), rtol=1e-9, atol=1e-11)
+
+
+# -- the page of the guide --------------------------------------------------------------------------------------------
+
+
+def _page(rank: int) -> bool:
+    text = (ROOT / "docs" / "distributed.rst").read_text(encoding="utf-8")
+    (code,) = [
+        block for block in re.findall(r"code-block:: py\n\n((?:[ ]+\S.*\n|\n)+)", text) if "fully_shard" in block
+    ]
+    namespace: dict[str, Any] = {}
+    exec(textwrap.dedent(code), namespace)
+    return bool(torch.isfinite(next(namespace["model"].parameters()).full_tensor()).all())
+
+
+def test_the_page_of_the_guide_runs() -> None:
+    assert on_two_ranks(_page) == [True, True]

@@ -106,7 +106,8 @@ class Verification:
             found = rows.gradients(factors)
         else:
             found = Layout(parameters).split(rows.combine(factors))
-        sizes = _squares(expected, found, parameters)  # (3, P): of the difference, of both
+        device = next((loss.device for loss in losses if loss is not None), parameters[0].device)
+        sizes = _squares(expected, found, parameters, device)  # (3, P): of the difference, of both
         if not bool(torch.isfinite(sizes).all()):
             return False
         difference, first, second = sizes.sqrt()
@@ -137,7 +138,12 @@ def _coefficients(n_tasks: int) -> Tensor:
     return 1 + (torch.arange(n_tasks, dtype=torch.float64) * 0.618034 % 1 * 256).round() / 256
 
 
-def _squares(expected: Sequence[Tensor | None], found: Sequence[Tensor | None], parameters: Sequence[Tensor]) -> Tensor:
+def _squares(
+    expected: Sequence[Tensor | None],
+    found: Sequence[Tensor | None],
+    parameters: Sequence[Tensor],
+    device: torch.device,
+) -> Tensor:
     """Squared norms (3, P) of the difference and of both, over all ranks."""
     columns = []
     accurate = torch.float32 if any(one.device.type == "mps" for one in parameters) else torch.float64
@@ -145,7 +151,7 @@ def _squares(expected: Sequence[Tensor | None], found: Sequence[Tensor | None], 
         zero = torch.zeros((), device=parameter.device, dtype=accurate)
         one, other = (zero if gradient is None else local_part(gradient).to(accurate) for gradient in (first, second))
         columns.append(torch.stack([(one - other).square().sum(), one.square().sum(), other.square().sum()]))
-    sizes = torch.stack([column.to(columns[0].device) for column in columns], dim=1).detach()
+    sizes = torch.stack([column.to(device) for column in columns], dim=1).detach()
     if ranks() > 1:
         torch.distributed.all_reduce(sizes)
     return sizes.cpu()

@@ -314,7 +314,7 @@ def _carried(
         leaves = reached_by(loss for loss in step.local if loss is not None).leaves
     reached = {id(leaf) for leaf in leaves}
     used = [parameter for parameter in parameters if id(parameter) in reached]
-    counts = _ranks_that_reach(parameters, reached)
+    counts = _ranks_that_reach(parameters, reached, step.losses.device)
     if not any(counts):
         raise EngineError(
             f"no loss of the tasks {list(step.tasks)} reaches a shared parameter; pass the parameters that the "
@@ -359,11 +359,11 @@ def _gradients(loss: Tensor, leaves: Sequence[Tensor], scale: float) -> dict[int
     return {id(leaf): None if one is None else one / scale for leaf, one in zip(leaves, found, strict=True)}
 
 
-def _ranks_that_reach(parameters: Sequence[Tensor], reached: Collection[int]) -> list[int]:
+def _ranks_that_reach(parameters: Sequence[Tensor], reached: Collection[int], device: torch.device) -> list[int]:
     """How many ranks have a loss that reaches each parameter."""
     here = [float(id(parameter) in reached) for parameter in parameters]
     if ranks() > 1:
-        counts = torch.tensor(here, device=parameters[0].device)
+        counts = torch.tensor(here, device=device)
         torch.distributed.all_reduce(counts)
         here = counts.tolist()
     return [round(count) for count in here]
