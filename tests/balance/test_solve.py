@@ -12,18 +12,27 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from taskloom._rng import torch_stream
 from taskloom.balance import _solve
-from taskloom.balance._solve import conflict_averse, dual_cone, fair, min_norm, nash, project_simplex
+from taskloom.balance._solve import (
+    conflict_averse,
+    conflict_averse_weights,
+    dual_cone,
+    fair,
+    min_norm,
+    nash,
+    project_simplex,
+)
 from taskloom.errors import BalanceError
 from taskloom.fit._recorded import OverMembers
 
 SOLVERS = {
     "min_norm": min_norm,
     "conflict_averse": lambda gramian, **given: conflict_averse(gramian, 0.4, **given),
+    "conflict_averse_weights": lambda gramian, **given: conflict_averse_weights(gramian, 0.4, **given),
     "nash": nash,
     "fair": lambda gramian, **given: fair(gramian, 2.0, **given),
     "dual_cone": lambda gramian: dual_cone(gramian, torch.eye(len(gramian), dtype=gramian.dtype)).sum(0),
 }
-MASKED = ["min_norm", "conflict_averse", "nash", "fair"]
+MASKED = ["min_norm", "conflict_averse", "conflict_averse_weights", "nash", "fair"]
 
 
 def rows(*shape: int, seed: int = 0) -> Tensor:
@@ -141,9 +150,10 @@ def test_a_network_that_diverged_spoils_no_other(name: str) -> None:
     assert torch.equal(found[[0, 2]], vmap(SOLVERS[name])(batch)[[0, 2]])
 
 
-@pytest.mark.parametrize("operator", ["min_norm", "nash", "fair", "conflict_averse", "dual_cone"])
+@pytest.mark.parametrize("operator", sorted(SOLVERS))
 def test_operators_are_registered_completely(operator: str) -> None:
     more = {"nash": (1e-16, True), "fair": (2.0, 1e-16, True), "conflict_averse": (0.4,)}
+    more["conflict_averse_weights"] = (0.4, 1e-16)
     gramian = gramians(3, 5)
     second = gramian if operator == "dual_cone" else None
     found = torch.library.opcheck(getattr(_solve, f"_{operator}_of"), (gramian, second, *more.get(operator, ())))

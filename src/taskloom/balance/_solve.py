@@ -22,7 +22,16 @@ from taskloom.solvers import fair as _fair
 from taskloom.solvers import minimum_norm as _minimum_norm
 from taskloom.solvers import nash as _nash
 
-__all__ = ["OnStationary", "conflict_averse", "dual_cone", "fair", "min_norm", "nash", "project_simplex"]
+__all__ = [
+    "OnStationary",
+    "conflict_averse",
+    "conflict_averse_weights",
+    "dual_cone",
+    "fair",
+    "min_norm",
+    "nash",
+    "project_simplex",
+]
 
 OnStationary = Literal["regularise", "zero"]
 Array = NDArray[np.float64]
@@ -86,6 +95,28 @@ def conflict_averse(gramian: Tensor, c: float, *, active: Tensor | None = None) 
         tensor([1., 0.], dtype=torch.float64)
     """
     return _conflict_averse_of(gramian.detach(), active, c)
+
+
+def conflict_averse_weights(
+    gramian: Tensor, c: float, *, active: Tensor | None = None, rounding: float = _ROUNDING
+) -> Tensor:
+    """Weights of the direction in the ball ``||d - g_0|| <= c ||g_0||`` that does most for the worst-off task.
+
+    Args:
+        gramian: as in :func:`conflict_averse`.
+        c: as in :func:`conflict_averse`.
+        active: as in :func:`conflict_averse`.
+        rounding: relative rounding error of the gradients; decides when there is no such direction but g_0 itself.
+
+    Returns:
+        ``b + c ||g_0|| w / ||J^T w||`` with w of :func:`conflict_averse`, shape (S,).
+
+    Example:
+        >>> gramian = torch.tensor([[1.0, -1.0], [-1.0, 4.0]], dtype=torch.float64)
+        >>> conflict_averse_weights(gramian, 0.5)
+        tensor([0.9330, 0.5000], dtype=torch.float64)
+    """
+    return _conflict_averse_weights_of(gramian.detach(), active, c, rounding)
 
 
 def nash(
@@ -231,6 +262,10 @@ def _solve_conflict_averse(gramian: Tensor, active: Tensor | None, c: float) -> 
     return _each(lambda matrix: _conflict_averse.conflict_averse(matrix, c), gramian, active)
 
 
+def _solve_conflict_averse_weights(gramian: Tensor, active: Tensor | None, c: float, rounding: float) -> Tensor:
+    return _each(lambda matrix: _conflict_averse.conflict_averse_weights(matrix, c, rounding=rounding), gramian, active)
+
+
 def _solve_nash(gramian: Tensor, active: Tensor | None, rounding: float, regularise: bool) -> Tensor:
     def solve(matrix: Array) -> Array:
         if not np.diagonal(matrix).any():
@@ -296,6 +331,12 @@ def _like_a_row(gramian: Tensor, *rest: Any) -> Tensor:
 _min_norm_of = _operator("min_norm", "Tensor gramian, Tensor? active", _solve_min_norm, _like_a_row)
 _conflict_averse_of = _operator(
     "conflict_averse", "Tensor gramian, Tensor? active, float c", _solve_conflict_averse, _like_a_row
+)
+_conflict_averse_weights_of = _operator(
+    "conflict_averse_weights",
+    "Tensor gramian, Tensor? active, float c, float rounding",
+    _solve_conflict_averse_weights,
+    _like_a_row,
 )
 _nash_of = _operator(
     "nash", "Tensor gramian, Tensor? active, float rounding, bool regularise", _solve_nash, _like_a_row

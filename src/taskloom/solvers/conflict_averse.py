@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from taskloom.solvers._compiled import compiled
 from taskloom.solvers.minimum_norm import minimum_norm
 
-__all__ = ["conflict_averse"]
+__all__ = ["conflict_averse", "conflict_averse_weights"]
 
 Array = NDArray[np.float64]
 
@@ -60,7 +60,7 @@ def conflict_averse(G: Array, c: float) -> Array:
         image = G @ w
         length = math.sqrt(max(float(w @ image), 0.0))
         rho = length - s * root
-        if abs(rho) <= 1e-13 * s * root or length <= max(_ZERO * (w @ norms), _NOTHING * root):
+        if abs(rho) <= 1e-13 * s * root or length <= max(_ZERO * float(w @ norms), _NOTHING * root):
             break
         if round_ >= _PATIENCE:  # rounding keeps rho from zero: norms of very different size
             gradient = inner + (root / length) * image
@@ -71,6 +71,35 @@ def conflict_averse(G: Array, c: float) -> Array:
             break
         s = _next(G, inner, norms, w > 0, s, root, low, high, length / root)
     return w
+
+
+def conflict_averse_weights(G: Array, c: float, *, rounding: float = 2.3e-16) -> Array:
+    """Weights of the best direction in the ball around the mean: ``b + sqrt(phi) w / ||J^T w||``.
+
+    Where ``J^T w`` is zero up to rounding it has no direction, and the weights are b.
+
+    Args:
+        G: inner products of the vectors, shape (K, K).
+        c: as in :func:`conflict_averse`.
+        rounding: relative rounding error of the vectors.
+
+    Returns:
+        shape (K,).
+
+    Example:
+        >>> conflict_averse_weights(np.array([[1.0, -1.0], [-1.0, 4.0]]), 0.5).round(3)
+        array([0.933, 0.5  ])
+    """
+    n = len(G)
+    w, even = conflict_averse(G, c), np.full(n, 1 / n)
+    radius = c * math.sqrt(max(float(G.mean()), 0.0))
+    square = float(w @ G @ w)
+    # rounding in the vectors, in their inner products, and in the objective
+    reach = float(w @ np.sqrt(np.maximum(np.diagonal(G), 0.0)))
+    products = 10 * n * float(np.finfo(np.float64).eps)
+    if square <= max(max(products, (10 * rounding) ** 2) * reach * reach, (_NOTHING * radius) ** 2):
+        return even
+    return even + (radius / math.sqrt(square)) * w
 
 
 _ZERO = 3e-8  # length of a sum of vectors, relative to their lengths, that inner products cannot tell from zero

@@ -35,6 +35,7 @@ Array = NDArray[np.float64]
 
 # Relative to the largest |c| of the scaled problem: below it a gradient y counts as zero.
 _STOP = 1e-11
+_ACCEPTED = 1e-10  # the same, of a solution: what is beyond is solved again with more care
 # Squared distance from the span of the passive rows, of rows of norm 1, below which a row counts as dependent.
 _DEPENDENT = 1e-13
 
@@ -55,14 +56,19 @@ def nonnegative(H: Array, c: Array) -> Array:
         array([[1., 0.],
                [2., 2.]])
     """
-    squares = np.diagonal(H)
-    norms = np.sqrt(np.where(squares > 0, squares, 1.0))
-    inverse = 1 / norms
-    unit = H * inverse * inverse[:, np.newaxis]
-    scaled = c * inverse
+    if not c.min(initial=0.0) < 0:
+        return np.zeros_like(c)
+    inverse, unit, scaled = _scaled(H, c)
     # a single problem takes the same path with and without compilation: the same z where several are optimal
     solve = _one_by_one if IS_COMPILED or len(c) == 1 else _together
     return solve(unit, scaled) * inverse
+
+
+def _scaled(H: Array, c: Array) -> tuple[Array, Array, Array]:
+    """One over the norms, and the problem with unit rows."""
+    squares = np.diagonal(H)
+    inverse = 1.0 / np.sqrt(np.where(squares > 0, squares, 1.0))
+    return inverse, H * inverse * inverse[:, np.newaxis], c * inverse
 
 
 def _violation(H: Array, c: Array, z: Array) -> Array:
@@ -117,9 +123,10 @@ def _exchange(H: Array, c: Array, found: Array, rows: NDArray[np.int_], *, proxi
 
 
 def _one_by_one(H: Array, c: Array) -> Array:
-    found = _by_tableau(H, c)
-    limit = 10 * _STOP * np.abs(c).max(1)
-    violation = _violation(H, c, found)
+    found, worst = _by_tableau(H, c)
+    if worst <= 1.0:
+        return found
+    violation, limit = _violation(H, c, found), _ACCEPTED * np.abs(c).max(1)
     for row in np.flatnonzero(~(violation <= limit)):  # also where it is NaN
         again = _by_least_squares(H, c[row])
         if not _violation(H, c[row : row + 1], again[np.newaxis])[0] > violation[row]:
@@ -128,14 +135,20 @@ def _one_by_one(H: Array, c: Array) -> Array:
 
 
 @compiled
-def _by_tableau(H: Array, c: Array) -> Array:
+def _by_tableau(H: Array, c: Array) -> tuple[Array, float]:
+    """Solutions, and their largest violation of the optimality conditions in multiples of what is accepted."""
     found = np.zeros_like(c)
+    worst = 0.0
     for row in range(c.shape[0]):
         right = c[row]
-        stop = _STOP * np.abs(right).max()
-        if right.min() < -stop:
-            found[row] = _pivoted(H, right, stop)
-    return found
+        size = np.abs(right).max()
+        if right.min() < -_STOP * size:
+            z = _pivoted(H, right, _STOP * size)
+            gradient = H @ z + right
+            violation = np.where(z > 0, np.abs(gradient), -gradient).max() / (_ACCEPTED * size)
+            worst = max(worst, violation) if violation == violation else np.inf
+            found[row] = z
+    return found, worst
 
 
 @compiled
@@ -144,7 +157,7 @@ def _pivot(tableau: Array, index: int) -> None:
     pivot = tableau[index, index]
     row = tableau[index] / pivot
     column = tableau[:, index].copy()
-    tableau -= np.outer(column, row)
+    tableau -= column.reshape(-1, 1) * row
     tableau[index] = -row
     tableau[:, index] = column / pivot
     tableau[index, index] = 1 / pivot

@@ -12,12 +12,11 @@ from __future__ import annotations
 import math
 from typing import Literal
 
-import torch
 from torch import Tensor
 
-from taskloom.balance._entries import present, uniform
+from taskloom.balance._entries import present
 from taskloom.balance._precision import rounding
-from taskloom.balance._solve import conflict_averse
+from taskloom.balance._solve import conflict_averse_weights
 from taskloom.balance.base import Balancer, Reduce, chain
 from taskloom.balance.flow import Flow
 from taskloom.errors import BalanceError
@@ -39,26 +38,14 @@ class CAGrad(Reduce):
 
     def weights(self, gramian: Tensor) -> Tensor:
         """Weights (S,) from the Gramian (S, S) of float64 gradients."""
-        there = torch.ones(len(gramian), dtype=torch.bool, device=gramian.device)
-        return self._weights(gramian, there, torch.finfo(torch.float64).eps)
+        return conflict_averse_weights(gramian, self.c) / self._divisor()
 
     def forward(self, flow: Flow) -> Flow:
-        weights = self._weights(flow.gramian(), present(flow), rounding(flow.signals))
-        return flow.becomes(mix=weights.to(flow.mix).unsqueeze(0) @ flow.mix)
+        weights = conflict_averse_weights(flow.gramian(), self.c, active=present(flow), rounding=rounding(flow.signals))
+        return flow.becomes(mix=(weights / self._divisor()).to(flow.mix).unsqueeze(0) @ flow.mix)
 
-    def _weights(self, gramian: Tensor, there: Tensor, precision: float) -> Tensor:
-        even = uniform(there, gramian)
-        point = conflict_averse(gramian, self.c, active=there)
-        square = point @ gramian @ point  # ||g_w||^2
-        radius = self.c * (even @ gramian @ even).clamp(min=0).sqrt()
-        # 0 up to rounding in the gradients, in their products, or in the objective: g_w has no direction, d = g_0
-        reach = point @ gramian.diagonal().clamp(min=0).sqrt()
-        products = 10 * len(gramian) * torch.finfo(torch.float64).eps
-        smallest = torch.maximum(max(products, (10 * precision) ** 2) * reach.square(), 1e-30 * radius.square())
-        has_direction = square > smallest
-        length = torch.where(has_direction, square, 1).sqrt()
-        weights = even + torch.where(has_direction, radius / length, 0) * point
-        return weights / (1.0, 1 + self.c**2, 1 + self.c)[self.rescale]
+    def _divisor(self) -> float:
+        return (1.0, 1 + self.c**2, 1 + self.c)[self.rescale]
 
     def __repr__(self) -> str:
         return f"cagrad({self.c:g}{'' if self.rescale == 1 else f', rescale={self.rescale}'})"
@@ -101,6 +88,7 @@ def cagrad(c: float = 0.4, *, rescale: Literal[0, 1, 2] = 1) -> Balancer:
         2110.14048. Compared with cvxpy on exact inputs.
 
     Example:
+        >>> import torch
         >>> gramian = torch.tensor([[1.0, -1.0], [-1.0, 4.0]])  # two gradients that disagree, the second one longer
         >>> cagrad(c=0.5, rescale=0).weights(gramian)
         tensor([0.9330, 0.5000])
