@@ -78,13 +78,12 @@ def theirs(n_tasks: int) -> dict[str, Callable[[Any, Any], Any]]:
     def on_gramian(weighting: Any) -> Callable[[Any, Any], Any]:
         return lambda gramian, rows: weighting(gramian)
 
-    def nash(gramian: Any, rows: Any) -> Any:
-        return _NashMTLWeighting(n_tasks=n_tasks, max_norm=0.0, update_weights_every=1, optim_niter=20)(rows)
+    nash = _NashMTLWeighting(n_tasks=n_tasks, max_norm=0.0, update_weights_every=1, optim_niter=20)
 
     return {
         "mgda": on_gramian(aggregation.MGDAWeighting()),
         "cagrad": on_gramian(aggregation.CAGradWeighting(c=0.4)),
-        "nash_mtl": nash,
+        "nash_mtl": lambda gramian, rows: nash(rows),  # keeps its program and starts from its last weights, as in use
         "fairgrad": on_gramian(aggregation.FairGradWeighting(alpha=2.0)),
         "upgrad": on_gramian(aggregation.UPGradWeighting()),
         "dualproj": on_gramian(aggregation.DualProjWeighting()),

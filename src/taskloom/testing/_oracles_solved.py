@@ -7,7 +7,6 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from taskloom.balance._solve import conflict_averse
 from taskloom.balance.base import Balancer
 from taskloom.balance.mix.upgrad import upgrad
 from taskloom.balance.reduce.cagrad import CAGrad, cagrad
@@ -15,6 +14,7 @@ from taskloom.balance.reduce.dualproj import dualproj
 from taskloom.balance.reduce.fairgrad import fairgrad
 from taskloom.balance.reduce.mgda import mgda
 from taskloom.balance.reduce.nash_mtl import nash_mtl
+from taskloom.solvers.conflict_averse import conflict_averse
 from taskloom.testing._oracles_base import Parameters, Unsupported, only, tensor
 
 __all__ = ["BUILDERS", "FIELDS", "SEQUENCES"]
@@ -62,7 +62,8 @@ def _objective(balancer: Balancer, jacobian: Tensor, losses: Tensor) -> dict[str
     """The dual objective of CAGrad."""
     (link,) = balancer
     assert isinstance(link, CAGrad)
-    point, mean = conflict_averse(jacobian @ jacobian.T, link.c), jacobian.mean(0)
+    point = torch.from_numpy(conflict_averse((jacobian @ jacobian.T).numpy(), link.c))
+    mean = jacobian.mean(0)
     found = point @ jacobian
     return {"simplex": point, "objective": found @ mean + link.c * mean.norm() * found.norm()}
 
