@@ -23,6 +23,7 @@ from taskloom.engine import _verify
 from taskloom.engine.autograd import AutogradEngine
 from taskloom.engine.base import Cost, ParameterRows
 from taskloom.engine.combine import balance
+from taskloom.engine.measure import measure
 from taskloom.errors import BalanceError, EngineError
 
 TASKS = ("a", "b", "c")
@@ -285,6 +286,10 @@ def _on_ranks(rank: int) -> dict[str, str]:
         losses = network.losses(inputs, ("a", "b") if rank == 0 else ("a", "c"))
         balance(losses, pcgrad(), shared=network)
 
+    def measured_tasks_differ(rank: int) -> None:
+        network = TwoHeads()
+        measure(network.losses(inputs, TASKS[: 3 - rank]), shared=network)
+
     def order_differs(rank: int) -> None:
         losses = TwoHeads().losses(inputs)
         balance(dict(reversed(losses.items())) if rank else losses, equal(), shared=TwoHeads())
@@ -303,6 +308,7 @@ def _on_ranks(rank: int) -> dict[str, str]:
         losses_only,
         directions_differ,
         tasks_differ,
+        measured_tasks_differ,
         order_differs,
         all_is_well,
     )
@@ -316,5 +322,6 @@ def test_ranks_that_disagree_are_noticed_by_all() -> None:
         for name in ("weights_differ", "losses_only", "directions_differ"):
             assert "the ranks have found different weights" in found[name], name
         assert "different tasks" in found["tasks_differ"]
+        assert "different tasks" in found["measured_tasks_differ"]
         assert "different tasks" in found["order_differs"]
         assert found["all_is_well"] == ""

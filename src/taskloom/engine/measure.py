@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from taskloom.engine._fsdp import sharded_as
 from taskloom.engine._inputs import not_finite, read_losses, read_parameters
-from taskloom.engine.base import GradientEngine
+from taskloom.engine._verify import require_same_tasks
+from taskloom.engine.base import GradientEngine, ranks
 from taskloom.engine.sharded import engine_for
 from taskloom.errors import EngineError
 
@@ -115,6 +116,8 @@ def measure(
         True
     """
     tasks, values = read_losses(losses)
+    if ranks() > 1:
+        require_same_tasks(tasks, values[0])
     parameters = sharded_as(read_parameters(shared))
     gramian = engine_for(parameters, engine).gramian(values, parameters)
     bad = not_finite(gramian, tasks)
