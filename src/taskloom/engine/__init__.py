@@ -7,9 +7,11 @@ __getattr__, __dir__, __all__ = attach(
     {
         "AutogradEngine": "autograd",
         "Cost": "base",
+        "FeatureEngine": "features",
         "GradientEngine": "base",
         "Layout": "base",
         "Measurement": "measure",
+        "ShardedEngine": "sharded",
         "balance": "combine",
         "measure": "measure",
     },

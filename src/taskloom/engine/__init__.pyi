@@ -5,15 +5,19 @@ from taskloom.engine.base import Cost as Cost
 from taskloom.engine.base import GradientEngine as GradientEngine
 from taskloom.engine.base import Layout as Layout
 from taskloom.engine.combine import balance as balance
+from taskloom.engine.features import FeatureEngine as FeatureEngine
 from taskloom.engine.measure import Measurement as Measurement
 from taskloom.engine.measure import measure as measure
+from taskloom.engine.sharded import ShardedEngine as ShardedEngine
 
 __all__ = [
     "AutogradEngine",
     "Cost",
+    "FeatureEngine",
     "GradientEngine",
     "Layout",
     "Measurement",
+    "ShardedEngine",
     "balance",
     "measure",
 ]
