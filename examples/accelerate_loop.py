@@ -24,6 +24,7 @@ first = torch.sin(inputs[:, 0]) + inputs[:, 1]
 second = torch.where(torch.arange(256) % 2 == 0, torch.cos(inputs[:, 0]) - inputs[:, 1], torch.nan)
 data = TensorDataset(inputs, first, second)
 names = ["first", "second"]
+tasks = [tl.Task(name=name, kind=tl.Regression()) for name in names]
 
 
 class Network(nn.Module):
@@ -51,17 +52,18 @@ def losses_of(network: nn.Module, x: torch.Tensor, *targets: torch.Tensor) -> di
 
 
 # %%
-# The loop. ``every(4, ...)`` looks at the gradients in every fourth step and keeps the weights in between, which saves
-# most of the cost of a gradient method.
+# The loop. The first balancer needs only losses and has parameters of its own, which the optimiser trains. The second
+# needs gradients: ``every(4, ...)`` looks at them in every fourth step and keeps the weights in between, which saves
+# most of the cost.
 
 
 def train(balancer: Balancer, epochs: int = 20) -> dict[str, list[float]]:
     """Train a new network; returns the losses on all rows before and after."""
     torch.manual_seed(1)
     accelerator = Accelerator(cpu=True, gradient_accumulation_steps=2)
-    balancer.bind(names)
+    balancer.bind(tasks)
     network = Network()
-    optimiser = torch.optim.Adam(network.parameters(), lr=3e-3)
+    optimiser = torch.optim.Adam([{"params": network.parameters()}, *balancer.parameter_groups()], lr=3e-3)
     loader = DataLoader(data, batch_size=16, shuffle=True)
     network, optimiser, loader = accelerator.prepare(network, optimiser, loader)
     shared = accelerator.unwrap_model(network).encoder
@@ -77,7 +79,7 @@ def train(balancer: Balancer, epochs: int = 20) -> dict[str, list[float]]:
     return {name: [losses[name].item() for losses in history] for name in names}
 
 
-balancers = {"pcgrad": tl.pcgrad(), "pcgrad every 4th step": every(4, tl.pcgrad())}
+balancers = {"uncertainty": tl.uncertainty(), "cagrad every 4th step": every(4, tl.cagrad())}
 results = {name: train(balancer) for name, balancer in balancers.items()}
 for name, losses in results.items():
     print(name, {task: f"{before:.2f} -> {after:.3f}" for task, (before, after) in losses.items()})

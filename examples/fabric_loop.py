@@ -27,6 +27,7 @@ inputs = torch.randn(256, 6)
 signal = inputs[:, :3].sum(1, keepdim=True)
 targets = torch.cat([torch.tanh(signal), signal, torch.relu(-signal)], dim=1)
 names = ["first", "second", "third"]
+tasks = [tl.Task(name=name, kind=tl.Regression()) for name in names]
 
 
 class Network(nn.Module):
@@ -51,14 +52,15 @@ def losses_of(network: nn.Module, rows: torch.Tensor) -> dict[str, torch.Tensor]
 
 # %%
 # The loop, here in bfloat16 mixed precision. ``shared`` is read from the module that Fabric wraps: the parameters are
-# the same objects. The second balancer is a chain: fixed weights first, then PCGrad on the weighted losses.
+# the same objects. The first balancer needs only losses and has parameters of its own, which the optimiser trains. The
+# second is a chain that needs gradients: fixed weights first, then CAGrad on the weighted losses.
 
 
 def train(balancer: Balancer, epochs: int = 20) -> dict[str, list[float]]:
     """Train a new network; returns the losses on all rows before and after."""
     fabric = Fabric(accelerator="cpu", devices=1, precision="bf16-mixed")
     fabric.seed_everything(1, verbose=False)
-    balancer.bind(names)
+    balancer.bind(tasks)
     network = Network()
     optimiser = torch.optim.Adam([{"params": network.parameters()}, *balancer.parameter_groups()], lr=3e-3)
     network, optimiser = fabric.setup(network, optimiser)
@@ -74,7 +76,8 @@ def train(balancer: Balancer, epochs: int = 20) -> dict[str, list[float]]:
     return {name: [losses[name].item() for losses in history] for name in names}
 
 
-weighted_first = tl.chain(tl.fixed({"first": 1.0, "second": 0.5, "third": 1.0}), tl.pcgrad())
-results = {name: train(balancer) for name, balancer in {"equal": tl.equal(), "weighted pcgrad": weighted_first}.items()}
+weighted_first = tl.chain(tl.fixed({"first": 1.0, "second": 0.5, "third": 1.0}), tl.cagrad())
+balancers = {"uncertainty": tl.uncertainty(), "weighted cagrad": weighted_first}
+results = {name: train(balancer) for name, balancer in balancers.items()}
 for name, losses in results.items():
     print(name, {task: f"{before:.2f} -> {after:.3f}" for task, (before, after) in losses.items()})

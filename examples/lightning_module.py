@@ -66,7 +66,8 @@ class TwoTasks(lightning.LightningModule):
 
 
 # %%
-# Training, with two batches accumulated per step and clipped gradients.
+# Training, with two batches accumulated per step and clipped gradients. Uncertainty weighting learns from the losses
+# alone and has parameters of its own; CAGrad needs the gradients of the tasks. The module is the same.
 
 
 def train(balancer: Balancer) -> dict[str, list[float]]:
@@ -89,7 +90,7 @@ def train(balancer: Balancer) -> dict[str, list[float]]:
     return {task: [before[task].item(), after[task].item()] for task in before}
 
 
-results = {name: train(balancer) for name, balancer in {"pcgrad": tl.pcgrad(), "uncertainty": tl.uncertainty()}.items()}
+results = {name: train(balancer) for name, balancer in {"uncertainty": tl.uncertainty(), "cagrad": tl.cagrad()}.items()}
 for name, losses in results.items():
     print(name, {task: f"{start:.2f} -> {end:.3f}" for task, (start, end) in losses.items()})
 

@@ -3,8 +3,9 @@ Balancing in a loop of your own
 ===============================
 
 ``tl.balance`` turns the losses of several tasks into one scalar. Everything else in this loop is plain PyTorch: the
-call of ``backward``, the optimiser, the order of the batches. Two methods are compared here: PCGrad, which removes
-conflicts between task gradients, and uncertainty weighting, which learns how much each task counts.
+call of ``backward``, the optimiser, the order of the batches. Two methods are compared here: uncertainty weighting,
+which sees only losses and learns how much each task counts, and CAGrad, which looks at the gradients of the tasks and
+helps the task that the mean gradient helps least.
 """
 
 import torch
@@ -64,7 +65,7 @@ def train(balancer: Balancer, epochs: int = 20) -> dict[str, list[float]]:
     return {name: [losses[name].item() for losses in history] for name in targets}
 
 
-results = {name: train(balancer) for name, balancer in {"pcgrad": tl.pcgrad(), "uncertainty": tl.uncertainty()}.items()}
+results = {name: train(balancer) for name, balancer in {"uncertainty": tl.uncertainty(), "cagrad": tl.cagrad()}.items()}
 for name, losses in results.items():
     print(name, {task: f"{before:.2f} -> {after:.3f}" for task, (before, after) in losses.items()})
 
