@@ -23,10 +23,7 @@ class ConvolutionForm(Blocks):
 
     rule: ClassVar[str] = "form"
 
-    def add(self, call: int, gradients: Tensor, tasks: slice, rows: slice | Tensor | None, is_first: bool) -> None:
-        images = self.inputs[call].to(gradients.dtype)
-        if rows is not None:
-            images = images[rows]
+    def add(self, inputs: Tensor, gradients: Tensor, call: int, tasks: slice, is_first: bool) -> None:
         node, weight = self.layer.calls[call].node, self.layer.weight
         n_tasks, n_images, n_channels, *spatial = gradients.shape
         groups = int(node._saved_groups)
@@ -35,7 +32,7 @@ class ConvolutionForm(Blocks):
         like = gradients.new_empty(1).expand(n_tasks * n_channels, *weight.shape[1:])
         _, found, _ = torch.ops.aten.convolution_backward(
             together,
-            images,
+            inputs,
             like,
             None,
             node._saved_stride,

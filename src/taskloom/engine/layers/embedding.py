@@ -9,7 +9,6 @@ The gradient of the whole table is made once, when the weights are known.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
@@ -19,6 +18,7 @@ from taskloom.engine.layers.part import Part, combined
 from taskloom.engine.layers.pool import Lease
 from taskloom.engine.layers.products import products
 from taskloom.engine.layers.proofs import Layer
+from taskloom.engine.layers.row_tasks import RowTasks
 from taskloom.engine.layers.rows import signed
 
 __all__ = ["EmbeddingRows"]
@@ -50,14 +50,16 @@ class EmbeddingRows(Part):
     def take(self, call: int, first: int, gradients: Tensor) -> None:
         group = self.groups[call].reshape(-1)
         for place, gradient in enumerate(gradients):
-            self._add(first + place, group, gradient)
+            flat = gradient.reshape(-1, self.block.shape[2]).to(self.block.dtype)
+            self.block[first + place].index_add_(0, group, flat)
 
-    def take_rows(self, call: int, runs: Sequence[tuple[int, slice | Tensor]], gradient: Tensor) -> None:
-        for task, rows in runs:
-            self._add(task, self.groups[call][rows].reshape(-1), gradient[rows])
-
-    def _add(self, task: int, group: Tensor, gradient: Tensor) -> None:
-        self.block[task].index_add_(0, group, gradient.reshape(-1, self.block.shape[2]).to(self.block.dtype))
+    def take_rows(self, call: int, tasks: RowTasks, gradient: Tensor, rows: slice | None = None) -> None:
+        group = self.groups[call] if rows is None else self.groups[call][rows]
+        n_rows, width = self.block.shape[1:]
+        # rows of nobody have a gradient of zero
+        own = tasks.tasks.clamp(min=0).view(-1, *[1] * (group.ndim - 1)) * n_rows + group
+        flat = gradient.reshape(-1, width).to(self.block.dtype)
+        self.block.view(-1, width).index_add_(0, own.reshape(-1), flat)
 
     def gramian(self, dtype: torch.dtype | None = None) -> Tensor:
         return products(self.flat, self.flat, dtype)

@@ -16,7 +16,6 @@ of the sum of the losses and both forms work on the rows of a task, K never mult
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
@@ -26,6 +25,7 @@ from taskloom.engine.layers.part import Blocks, Part
 from taskloom.engine.layers.pool import Lease
 from taskloom.engine.layers.products import products, wide
 from taskloom.engine.layers.proofs import Layer
+from taskloom.engine.layers.row_tasks import RowTasks
 
 __all__ = ["LinearForm", "LinearGhost", "LinearRowGhost"]
 
@@ -37,10 +37,7 @@ class LinearForm(Blocks):
 
     rule: ClassVar[str] = "form"
 
-    def add(self, call: int, gradients: Tensor, tasks: slice, rows: slice | Tensor | None, is_first: bool) -> None:
-        inputs = self.inputs[call].to(gradients.dtype)
-        if rows is not None:
-            inputs = inputs[rows]
+    def add(self, inputs: Tensor, gradients: Tensor, call: int, tasks: slice, is_first: bool) -> None:
         out = self.blocks[0][tasks]
         left, right = gradients.transpose(1, 2), inputs  # (c, o, N) and (N, i)
         if gradients.shape[0] == 1:
@@ -84,13 +81,15 @@ class LinearGhost(Part):
         else:
             self._place(tasks.start, tasks.stop, call).copy_(gradients)
 
-    def take_rows(self, call: int, runs: Sequence[tuple[int, slice | Tensor]], gradient: Tensor) -> None:
-        for task, rows in runs:
-            place = self._place(task, task + 1, call)
+    def take_rows(self, call: int, tasks: RowTasks, gradient: Tensor, rows: slice | None = None) -> None:
+        for task, own in tasks.runs:
+            place = self._place(task, task + 1, call)[0]
             if (task, call) in self.is_missing:
                 self.is_missing.remove((task, call))
                 place.zero_()
-            place[0, rows] += gradient[rows].to(self.dtype)
+            if rows is not None:
+                place = place[rows]
+            place[own] += gradient[own].to(self.dtype)
 
     def _place(self, first: int, last: int, call: int) -> Tensor:
         """Where the gradients of some tasks for one call lie."""
@@ -139,24 +138,27 @@ class LinearRowGhost(Part):
     def __init__(self, layer: Layer, n_tasks: int, lease: Lease) -> None:
         super().__init__(layer, n_tasks, lease)
         self.dtype = torch.promote_types(layer.weight.dtype, torch.float32)
-        self.pieces: list[tuple[int, Tensor, Tensor]] = []  # task, inputs (n, i), gradients (n, o)
+        self.pieces: list[tuple[Tensor, Tensor, Tensor]] = []  # tasks (n,), inputs (n, i), gradients (n, o)
 
     def take(self, call: int, first: int, gradients: Tensor) -> None:
         for place, gradient in enumerate(gradients):
-            self.pieces.append((first + place, self.inputs[call].to(self.dtype), gradient.to(self.dtype)))
+            self.take_rows(call, RowTasks.of_task(first + place, len(gradient), gradient.device), gradient)
 
-    def take_rows(self, call: int, runs: Sequence[tuple[int, slice | Tensor]], gradient: Tensor) -> None:
-        for task, rows in runs:
-            self.pieces.append((task, self.inputs[call][rows].to(self.dtype), gradient[rows].to(self.dtype)))
+    def take_rows(self, call: int, tasks: RowTasks, gradient: Tensor, rows: slice | None = None) -> None:
+        inputs = self.inputs[call] if rows is None else self.inputs[call][rows]
+        # rows of nobody have a gradient of zero
+        self.pieces.append((tasks.tasks.clamp(min=0), inputs.to(self.dtype), gradient.to(self.dtype)))
 
     def finish(self) -> None:
-        like = self.inputs[0]
-        n_inputs, n_outputs = like.shape[1], self.layer.calls[0].shape[-1]
-        self.flat_inputs = torch.cat([like.new_empty(0, n_inputs, dtype=self.dtype), *(one[1] for one in self.pieces)])
-        self.gradients = torch.cat([like.new_empty(0, n_outputs, dtype=self.dtype), *(one[2] for one in self.pieces)])
-        tasks = torch.tensor([task for task, _, _ in self.pieces], dtype=torch.long)
-        lengths = torch.tensor([len(inputs) for _, inputs, _ in self.pieces], dtype=torch.long)
-        self.tasks = tasks.repeat_interleave(lengths).to(like.device)  # (M,)
+        if self.pieces:
+            columns = zip(*self.pieces, strict=True)
+            self.tasks, self.flat_inputs, self.gradients = (
+                column[0] if len(column) == 1 else torch.cat(column) for column in columns
+            )
+        else:
+            like = self.inputs[0].to(self.dtype)
+            self.tasks = torch.zeros(0, dtype=torch.long, device=like.device)
+            self.flat_inputs, self.gradients = like[:0], like.new_zeros(0, self.layer.calls[0].shape[-1])
         self.pieces, self.inputs = [], []
 
     def gramian(self, dtype: torch.dtype | None = None) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
@@ -11,6 +10,7 @@ from torch import Tensor
 from taskloom.engine.layers.pool import Lease
 from taskloom.engine.layers.products import gramian_of
 from taskloom.engine.layers.proofs import Layer
+from taskloom.engine.layers.row_tasks import RowTasks
 
 __all__ = ["Blocks", "Part"]
 
@@ -40,8 +40,8 @@ class Part:
         """
         raise NotImplementedError
 
-    def take_rows(self, call: int, runs: Sequence[tuple[int, slice | Tensor]], gradient: Tensor) -> None:
-        """One gradient of the result of a call, whose rows along the first axis belong to the tasks of the runs."""
+    def take_rows(self, call: int, tasks: RowTasks, gradient: Tensor, rows: slice | None = None) -> None:
+        """Gradient (n, *) of some rows (default all) of the result of one call, which belong to one task each."""
         raise NotImplementedError
 
     def finish(self) -> None:
@@ -72,25 +72,26 @@ class Blocks(Part):
         self.blocks = [lease.take((n_tasks, *one.shape), one.dtype, one.device) for one in self.parameters]
         self.is_fresh = [True] * n_tasks
 
-    def add(self, call: int, gradients: Tensor, tasks: slice, rows: slice | Tensor | None, is_first: bool) -> None:
-        """Write (``is_first``) or add the gradients (c, *rows of the result) of neighbouring tasks to their blocks."""
+    def add(self, inputs: Tensor, gradients: Tensor, call: int, tasks: slice, is_first: bool) -> None:
+        """Write (``is_first``) or add what gradients (c, n, *) of neighbouring tasks and n rows of inputs make."""
         raise NotImplementedError
 
     def take(self, call: int, first: int, gradients: Tensor) -> None:
-        self._add(call, gradients, slice(first, first + gradients.shape[0]), None)
+        self._add(self.inputs[call], gradients, call, slice(first, first + gradients.shape[0]))
 
-    def take_rows(self, call: int, runs: Sequence[tuple[int, slice | Tensor]], gradient: Tensor) -> None:
-        for task, rows in runs:
-            self._add(call, gradient[rows].unsqueeze(0), slice(task, task + 1), rows)
+    def take_rows(self, call: int, tasks: RowTasks, gradient: Tensor, rows: slice | None = None) -> None:
+        inputs = self.inputs[call] if rows is None else self.inputs[call][rows]
+        for task, own in tasks.runs:
+            self._add(inputs[own], gradient[own].unsqueeze(0), call, slice(task, task + 1))
 
-    def _add(self, call: int, gradients: Tensor, tasks: slice, rows: slice | Tensor | None) -> None:
+    def _add(self, inputs: Tensor, gradients: Tensor, call: int, tasks: slice) -> None:
         fresh = self.is_fresh[tasks]
         if any(fresh) and not all(fresh):
             for block in self.blocks:
                 for task in range(tasks.start, tasks.stop):
                     if self.is_fresh[task]:
                         block[task].zero_()
-        self.add(call, gradients, tasks, rows, all(fresh))
+        self.add(inputs.to(gradients.dtype), gradients, call, tasks, all(fresh))
         self.is_fresh[tasks] = [False] * len(fresh)
 
     def finish(self) -> None:

@@ -16,6 +16,7 @@ from taskloom.engine.layers.graph import Graph
 from taskloom.engine.layers.owners import MIXED, ByRow
 from taskloom.engine.layers.part import Part
 from taskloom.engine.layers.remaining import RemainingRows
+from taskloom.engine.layers.row_tasks import RowTasks
 
 __all__ = ["Passes", "through_heads"]
 
@@ -71,8 +72,11 @@ class Passes:
                 if gradient is None:
                     continue
                 if isinstance(call.owner, ByRow):
-                    runs = [run for run in call.owner.slices(gradient.shape[0]) if run[0] == task]
-                    part.take_rows(place, runs, gradient)
+                    for owner, rows in call.owner.slices(gradient.shape[0]):
+                        if owner == task:
+                            own_rows = gradient[rows]
+                            tasks = RowTasks.of_task(task, own_rows.shape[0], own_rows.device)
+                            part.take_rows(place, tasks, own_rows, rows)
                 else:
                     part.take(place, task, gradient.unsqueeze(0))
             n_calls, n_rest = len(reached), len(self.rest)
@@ -91,7 +95,7 @@ class Passes:
             if gradient is None:
                 continue
             if isinstance(call.owner, ByRow):
-                part.take_rows(place, list(call.owner.slices(gradient.shape[0])), gradient)
+                part.take_rows(place, RowTasks.of_owner(call.owner, gradient.shape[0], gradient.device), gradient)
             else:
                 part.take(place, call.owner, gradient.unsqueeze(0))
         n_calls, n_rest = len(self.calls), len(self.rest)
@@ -131,13 +135,13 @@ class Passes:
         for one in passes:
             chosen = [one.cotangent(whole) for whole in cotangents]
             found = _gradients(roots, self.edges, chosen)
-            runs: dict[int, Any] = {}
+            of_size: dict[int, RowTasks] = {}
             for (part, place, _, _), gradient in zip(self.calls, found, strict=True):
                 if gradient is not None:
                     size = gradient.shape[0]
-                    if size not in runs:
-                        runs[size] = one.runs(size)
-                    part.take_rows(place, runs[size], gradient)
+                    if size not in of_size:
+                        of_size[size] = one.of_result(size)
+                    part.take_rows(place, of_size[size], gradient)
 
     def _take(self, first: int, found: Sequence[Tensor | None]) -> None:
         for (part, place, _, _), gradient in zip(self.calls, found, strict=False):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -73,6 +74,11 @@ def make_plan(
     frontier = find_frontier(graph, [*calls, *accumulators]) if len(graph.roots) > 1 else None
     if frontier is None:
         return _task_by_task(layers, remaining)
+    if (rule, batching) == ("auto", "auto") and not frontier.is_stacked and _is_small(layers, len(graph.roots)):
+        small = [
+            Remaining(place, "small: its gradients cost less than a rule") for one in layers for place in one.places
+        ]
+        return Plan((), (*remaining, *small), "task by task")
     number = _number(frontier, layers, parameters, batching, len(graph.roots))
     rows = 0
     if looks_for_few_labels and not remaining and layers and len(graph.roots) > 1 and not frontier.is_stacked:
@@ -124,6 +130,12 @@ def _without_convolutions(layers: list[Layer], remaining: list[Remaining]) -> tu
     return [layer for layer in layers if layer.kind != "convolution"], remaining + moved
 
 
+def _is_small(layers: Sequence[Layer], n_tasks: int) -> bool:
+    """Whether ordinary weight gradients take less time than the bookkeeping of rules."""
+    work = sum(math.prod(call.shape[:-1]) * layer.weight.numel() for layer in layers for call in layer.calls)
+    return layers[:1] != [] and n_tasks * work < _SMALL and layers[0].weight.device.type == "cpu"
+
+
 def _number(
     frontier: Frontier, layers: Sequence[Layer], parameters: Sequence[Tensor], batching: Batching, n_tasks: int
 ) -> int:
@@ -136,10 +148,18 @@ def _number(
         return n_tasks
     if isinstance(batching, int):
         return min(batching, n_tasks)
-    if device.type == "cpu" and any("BatchNorm" in name for name in names):
-        return 1  # several tasks at a time, normalisation falls apart into small operations
+    if device.type == "cpu":
+        # Several tasks at a time, normalisation and attention fall apart into more and larger operations, convolutions
+        # are copied, and products of many rows gain nothing. Few rows do: a weight is read once for all tasks.
+        rows = max((math.prod(call.shape[:-1]) for layer in layers for call in layer.calls), default=0)
+        if rows > _FEW_ROWS or any(word in name for name in names for word in _SLOW_TOGETHER):
+            return 1
     number = min(n_tasks, at_a_time(max(largest_result(layers), frontier.largest()), device))
     return number if number >= min(3, n_tasks) else 1
 
 
 _OPAQUE = ("CompiledFunction", "AOTDispatch")
+_SLOW_TOGETHER = ("Norm", "Softmax", "Bmm", "Attention", "Convolution", "Pool")
+_FEW_ROWS = 128
+_SMALL = 1 << 23
+"""Multiply-adds."""

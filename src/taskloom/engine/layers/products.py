@@ -9,7 +9,9 @@ from torch import Tensor
 
 __all__ = ["gramian_of", "products", "wide"]
 
-_COLUMNS_AT_ONCE = 1 << 15  # what one product adds up before float64 takes over; also fits the cache
+_COLUMNS = 1 << 10  # what the precision of the rows adds up before float64 takes over
+_COLUMNS_AT_ONCE = 1 << 18  # bounds the extra memory
+_SHORT = 1 << 13  # columns up to which float64 from the start costs less than several operations
 _SMALL = 1 << 12  # columns below which blocks are put side by side before the product
 
 
@@ -21,17 +23,31 @@ def wide(device: torch.device) -> torch.dtype:
 def products(left: Tensor, right: Tensor, dtype: torch.dtype | None = None) -> Tensor:
     """Inner products (a, b) of the rows of (a, p) and (b, p).
 
+    Short stretches of columns are multiplied in one batched product, which is as fast as one long product and rounds a
+    hundred times less.
+
     Args:
         left: rows.
         right: rows of the same dtype.
         dtype: precision of the products; default that of the rows, at least float32.
     """
     accurate = torch.promote_types(left.dtype, dtype or torch.float32)
-    total = torch.zeros(left.shape[0], right.shape[0], dtype=wide(left.device), device=left.device)
+    if left.shape[1] <= _SHORT:
+        one = left.to(wide(left.device))
+        return one @ (one if left is right else right.to(one.dtype)).T
+    total: Tensor | None = None
     for start in range(0, left.shape[1], _COLUMNS_AT_ONCE):
         one = left[:, start : start + _COLUMNS_AT_ONCE].to(accurate)
         other = one if left is right else right[:, start : start + _COLUMNS_AT_ONCE].to(accurate)
-        total += one @ other.T
+        whole = one.shape[1] // _COLUMNS * _COLUMNS
+        if whole:
+            stretches = [part[:, :whole].unflatten(1, (-1, _COLUMNS)).transpose(0, 1) for part in (one, other)]
+            found = torch.bmm(stretches[0], stretches[1].transpose(1, 2)).sum(0, dtype=wide(left.device))
+            total = found if total is None else total.add_(found)
+        if whole < one.shape[1]:
+            found = (one[:, whole:] @ other[:, whole:].T).to(wide(left.device))
+            total = found if total is None else total.add_(found)
+    assert total is not None
     return total
 
 
