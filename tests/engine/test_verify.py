@@ -176,7 +176,7 @@ def _through(network: TwoHeads, inputs: Tensor, function: Any) -> dict[str, Tens
 
 @pytest.mark.parametrize("function", [_Clipped, _UsedUp])
 def test_backward_passes_that_are_not_linear(network: TwoHeads, inputs: Tensor, function: Any) -> None:
-    with pytest.raises(EngineError, match=r"AutogradEngine measured do not add up.*'trunk\.[02]\.\w+'.*not linear"):
+    with pytest.raises(EngineError, match=r"Engine measured do not add up.*'trunk\.[02]\.\w+'.*not linear"):
         balance(_through(network, inputs, function.apply), pcgrad(), shared=network)
     balance(_through(network, inputs, function.apply), pcgrad(), shared=network, verify="never").backward()
 

@@ -32,6 +32,7 @@ from taskloom.engine._verify import Verification, When
 from taskloom.engine.autograd import gradients_of
 from taskloom.engine.base import GradientEngine, Layout, ParameterRows, ranks
 from taskloom.engine.features import FeatureEngine
+from taskloom.engine.layers.choice import default_engine
 from taskloom.engine.sharded import engine_for, through_forks
 from taskloom.errors import BalanceError, EngineError
 
@@ -67,7 +68,8 @@ def balance(
         balancer: for example ``tl.pcgrad()``. Keep one object over all steps.
         shared: the shared parameters theta: an iterable, a module (all its parameters), or a multi-task model (its
             ``shared_parameters()``). Frozen ones are left out.
-        engine: how task gradients are measured; default: one backward pass per task on the retained graph.
+        engine: how task gradients are measured; default: layer by layer (``taskloom.engine.LayerEngine``), and by one
+            backward pass per task on the retained graph where several processes train or whole rows are needed.
         independent: losses of the same tasks on further independent batches, for methods that compare batches
             (``balancer.n_batches`` > 1). The step is made of the last batch; of the mean of two.
         last_layer: the last shared layer (a module or its parameters), for methods that look at it alone; default: the
@@ -121,7 +123,11 @@ def balance(
     parameters: Sequence[Tensor] = [] if plain else sharded_as(read_parameters(shared))
     layer = sharded_as(read_last_layer(last_layer, parameters)) if Need.LAST_LAYER in balancer.needs else []
     is_default = engine is None
-    engine = engine_for(parameters, engine or (FeatureEngine() if balancer.looks_at_features else None), balancer.needs)
+    if engine is None and balancer.looks_at_features:
+        engine = FeatureEngine()
+    if engine is None:
+        engine = default_engine(balancer, parameters, shared, needs_rows=Need.ROWS in balancer.needs)
+    engine = engine_for(parameters, engine, balancer.needs)
     parameters, form = through_forks(engine, parameters, form)
     checked = Verification(verify, balancer, engine, is_default=is_default, shared=shared)
     wanted = _Wanted(heads, "weights" if plain else form, parameters, layer, checked, scaler)
