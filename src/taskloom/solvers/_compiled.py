@@ -1,7 +1,7 @@
 """Compilation by numba where it is installed; the same source runs as plain NumPy where it is not.
 
-``pip install taskloom[fast]`` brings numba; the environment variable ``TASKLOOM_NO_NUMBA=1`` leaves it aside. Machine
-code is kept beside the source, and numba looks at the age of one file only: a compiled function calls compiled
+``pip install taskloom[fast]`` brings numba; the environment variable ``TASKLOOM_NO_NUMBA=1`` leaves it aside. The first
+call of a solver compiles for several seconds, once per installation. Machine code is kept beside the source, and numba looks at the age of one file only: a compiled function calls compiled
 functions of its own file and of no other one (a test checks it), so that a change never meets old code.
 """
 
