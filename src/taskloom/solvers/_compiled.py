@@ -1,8 +1,9 @@
 """Compilation by numba where it is installed; the same source runs as plain NumPy where it is not.
 
 ``pip install taskloom[fast]`` brings numba; the environment variable ``TASKLOOM_NO_NUMBA=1`` leaves it aside. The first
-call of a solver compiles for several seconds, once per installation. Machine code is kept beside the source, and numba looks at the age of one file only: a compiled function calls compiled
-functions of its own file and of no other one (a test checks it), so that a change never meets old code.
+call of a solver compiles for several seconds, once per installation: machine code is kept beside the source. Numba
+looks at the age of one file only, so a compiled function calls compiled functions of its own file and of no other one
+(a test checks it); a change never meets old code.
 """
 
 from __future__ import annotations
