@@ -31,7 +31,7 @@ def _gradients(case: Parameters) -> Tensor:
 def _graddrop(case: Parameters, builders: Builders) -> dict[str, Tensor]:
     given = only(case["params"], "leak", "eps", defaults={"leak": 0.0, "eps": 0.0})
     features = tensor(case["features"]).reshape(case["shape"][1:])
-    found = graddrop_features(_gradients(case), features, tensor(case["uniform"]), given["leak"])
+    found = graddrop_features(_gradients(case), features, uniform=tensor(case["uniform"]), leak=given["leak"])
     return {"output": found.flatten()}
 
 

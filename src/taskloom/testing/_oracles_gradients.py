@@ -129,7 +129,7 @@ def _gradnorm(params: Parameters, sequence: Parameters) -> dict[str, Tensor]:
         assert link.weight.grad is not None
         weights.append(combination.weights.detach())
         ratios = losses[step] / losses[0]
-        values.append(gradnorm_loss(weights[-1], jacobian.norm(dim=1), ratios, given["alpha"])[0])
+        values.append(gradnorm_loss(weights[-1], jacobian.norm(dim=1), ratios=ratios, alpha=given["alpha"])[0])
         gradients.append(link.weight.grad.clone())
         optimiser.step()
     weights.append(balancer.combine(losses[-1], last_layer=jacobians[-1] @ jacobians[-1].T).weights.detach())

@@ -47,7 +47,7 @@ def _stch(params: Parameters, n_tasks: int) -> Balancer:
     if given["log"]:
         raise Unsupported("the logarithmic form without a nadir")
     preference = None if given["lambda"] == "1/K" else given["lambda"]
-    return stch(given["mu"], preference, given["ideal"])
+    return stch(given["mu"], preference=preference, ideal=given["ideal"])
 
 
 def _stch_mtl(params: Parameters, n_tasks: int) -> Balancer:
@@ -98,7 +98,7 @@ def _famo(params: Parameters, sequence: Parameters) -> Fields:
     if given["eps"] != 1e-8 or not str(given["optimiser"]).startswith("Adam(0.9,0.999,1e-8)"):
         raise Unsupported(f"eps {given['eps']!r}, optimiser {given['optimiser']!r}")
     losses, jacobians = tensor(sequence["losses"]), tensor(sequence["J"])
-    balancer = _bound(famo(given["w_lr"], given["weight_decay"], given["min_losses"]), losses)
+    balancer = _bound(famo(given["w_lr"], decay=given["weight_decay"], minimum=given["min_losses"]), losses)
     (link,) = balancer
     assert isinstance(link, EvenProgress)
     weights, logits = [], []

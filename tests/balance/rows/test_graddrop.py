@@ -117,14 +117,14 @@ def test_features_follow_the_definition(leak: float) -> None:
         for i in range(3):
             kept = float(signs[i, j] > 0 if purity > uniform[j] else signs[i, j] < 0)
             expected[:, j] += (leak + (1 - leak) * kept) * gradients[i, :, j]
-    torch.testing.assert_close(graddrop_features(gradients, features, uniform, leak), expected)
-    per_task = graddrop_features(gradients, features, uniform, torch.full((3,), leak))
+    torch.testing.assert_close(graddrop_features(gradients, features, uniform=uniform, leak=leak), expected)
+    per_task = graddrop_features(gradients, features, uniform=uniform, leak=torch.full((3,), leak))
     torch.testing.assert_close(per_task, expected)
 
 
 def test_features_may_have_any_shape_and_leak_one_is_the_sum() -> None:
     gradients, features = normal(2, 3, 4, 5), normal(3, 4, 5)
-    found = graddrop_features(gradients, features, lots(4, 5), 1.0)
+    found = graddrop_features(gradients, features, uniform=lots(4, 5), leak=1.0)
     torch.testing.assert_close(found, gradients.sum(0))
 
 
@@ -136,11 +136,11 @@ def test_bad_arguments_are_named() -> None:
     with pytest.raises(BalanceError, match="2 numbers for 3 tasks"):
         graddrop([0.1, 0.2]).direction(torch.zeros(3, 4))
     with pytest.raises(BalanceError, match="belong to features"):
-        graddrop_features(torch.zeros(2, 3, 4), torch.zeros(3, 5), torch.zeros(5))
+        graddrop_features(torch.zeros(2, 3, 4), torch.zeros(3, 5), uniform=torch.zeros(5))
     with pytest.raises(BalanceError, match="one number per feature"):
-        graddrop_features(torch.zeros(2, 3, 4), torch.zeros(3, 4), torch.zeros(3))
+        graddrop_features(torch.zeros(2, 3, 4), torch.zeros(3, 4), uniform=torch.zeros(3))
     with pytest.raises(BalanceError, match="share between 0 and 1"):
-        graddrop_features(torch.zeros(2, 3, 4), torch.zeros(3, 4), torch.zeros(4), 2.0)
+        graddrop_features(torch.zeros(2, 3, 4), torch.zeros(3, 4), uniform=torch.zeros(4), leak=2.0)
     with pytest.raises(BalanceError, match="a Gramian is not enough"):
         graddrop().weights(torch.eye(2))
     assert repr(graddrop()) == "chain(graddrop())"

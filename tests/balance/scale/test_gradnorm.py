@@ -38,7 +38,7 @@ def test_the_gradient_is_that_of_the_loss_with_a_constant_target(alpha: float) -
     target = (lengths.mean() * (ratios / ratios.mean()) ** alpha).detach()
     expected = (lengths - target).abs().sum()
     (slope,) = torch.autograd.grad(expected, weights)
-    value, gradient = gradnorm_loss(weights.detach(), norms, ratios, alpha)
+    value, gradient = gradnorm_loss(weights.detach(), norms, ratios=ratios, alpha=alpha)
     torch.testing.assert_close(value, expected.detach(), **CLOSE)
     torch.testing.assert_close(gradient, slope, **CLOSE)
 
@@ -50,7 +50,7 @@ def test_a_backward_pass_gives_the_weights_their_gradient_and_nothing_else() -> 
     assert float(found.penalty.detach()) == 0
     assert not found.weights.requires_grad
     ((found.weights * losses).sum() + found.penalty).backward()
-    _, gradient = gradnorm_loss(torch.ones(3).double(), rows.norm(dim=1), torch.ones(3).double(), 1.5)
+    _, gradient = gradnorm_loss(torch.ones(3).double(), rows.norm(dim=1), ratios=torch.ones(3).double(), alpha=1.5)
     torch.testing.assert_close(link_of(balancer).weight.grad, gradient, **CLOSE)
     torch.testing.assert_close(losses.grad, torch.ones(3).double(), **CLOSE)
     assert balancer.needs == Need.LOSSES | Need.LAST_LAYER
@@ -154,7 +154,9 @@ def test_absent_tasks_keep_their_state() -> None:
     balancer.combine(
         torch.tensor([2.0, 0.0, 2.0]).double(), last_layer=wide @ wide.T, active=present
     ).penalty.backward()
-    _, expected = gradnorm_loss(torch.ones(2).double(), rows.norm(dim=1), torch.tensor([2.0, 1.0]).double(), 1.5)
+    _, expected = gradnorm_loss(
+        torch.ones(2).double(), rows.norm(dim=1), ratios=torch.tensor([2.0, 1.0]).double(), alpha=1.5
+    )
     torch.testing.assert_close(link.weight.grad[[0, 2]], expected, **CLOSE)
     assert float(link.weight.grad[1]) == 0
     assert link.seen.tolist() == [2.0, 0.0, 2.0]

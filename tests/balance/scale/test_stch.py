@@ -40,7 +40,7 @@ def test_gradient_bounds_and_preference(losses: list[float], shares: list[float]
     free = torch.tensor(losses, dtype=torch.float64, requires_grad=True)
     heights = preference * (free - ideal)
     objective = mu * (heights / mu).logsumexp(0)
-    balancer = stch(mu, preference.tolist(), ideal)
+    balancer = stch(mu, preference=preference.tolist(), ideal=ideal)
     weights = balancer.weights(None, free.detach())
     torch.testing.assert_close(weights, torch.autograd.grad(objective, free)[0])
     found = float(value(balancer, free.detach()))
@@ -52,9 +52,9 @@ def test_gradient_bounds_and_preference(losses: list[float], shares: list[float]
 
 def test_limits_of_mu() -> None:
     preference = torch.tensor([0.2, 0.3, 0.5], dtype=torch.float64)
-    wide = stch(1e9, preference.tolist()).weights(None, LOSSES)
+    wide = stch(1e9, preference=preference.tolist()).weights(None, LOSSES)
     torch.testing.assert_close(wide, preference / 3)  # along lambda
-    narrow = stch(1e-3, preference.tolist()).weights(None, LOSSES)
+    narrow = stch(1e-3, preference=preference.tolist()).weights(None, LOSSES)
     torch.testing.assert_close(narrow, torch.tensor([0.0, 0.0, 0.5], dtype=torch.float64))
 
 
@@ -70,7 +70,7 @@ def test_one_task_and_absent_tasks() -> None:
     active = torch.tensor([True, False, True])
     masked = stch(0.5).combine(LOSSES * active, active=active).weights
     torch.testing.assert_close(masked[[0, 2]], stch(0.5).combine(LOSSES[[0, 2]]).weights)
-    given_ones = stch(0.5, {"a": 0.2, "b": 0.3, "c": 0.5})
+    given_ones = stch(0.5, preference={"a": 0.2, "b": 0.3, "c": 0.5})
     given_ones.bind(NAMES)
     fewer = given_ones.combine(LOSSES[[0, 2]], tasks=["a", "c"]).weights
     heights = torch.tensor([0.2, 0.5], dtype=torch.float64) * LOSSES[[0, 2]]

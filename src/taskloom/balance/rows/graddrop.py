@@ -84,7 +84,7 @@ def _drop(rows: Tensor, uniform: Tensor, leak: Tensor) -> Tensor:
 
 
 def graddrop_features(
-    feature_gradients: Tensor, features: Tensor, uniform: Tensor, leak: float | Tensor = 0.0
+    feature_gradients: Tensor, features: Tensor, *, uniform: Tensor, leak: float | Tensor = 0.0
 ) -> Tensor:
     """GradDrop as a layer: the gradient that goes into the encoder, from the gradients at its features.
 
@@ -120,7 +120,7 @@ def graddrop_features(
 
     Example:
         >>> gradients = torch.tensor([[[1.0, 2.0]], [[-3.0, 2.0]]])  # two tasks, one example, two features
-        >>> graddrop_features(gradients, torch.tensor([[1.0, 1.0]]), torch.tensor([0.5, 0.5]))
+        >>> graddrop_features(gradients, torch.tensor([[1.0, 1.0]]), uniform=torch.tensor([0.5, 0.5]))
         tensor([[-3.,  4.]])
     """
     if feature_gradients.ndim < 2 or feature_gradients.shape[1:] != features.shape:

@@ -125,9 +125,9 @@ def projected_ascent(
 
 def almo(
     gamma: float = 0.1,
+    *,
     low: float = 0.0,
     high: float = 1.0,
-    *,
     divisors: Mapping[str, float] | Sequence[float] | None = None,
     offsets: Mapping[str, float] | Sequence[float] | None = None,
 ) -> Balancer:

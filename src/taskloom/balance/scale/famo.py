@@ -176,6 +176,7 @@ def even_progress(
 
 def famo(
     lr: float = 0.025,
+    *,
     decay: float = 1e-3,
     minimum: float | Mapping[str, float] | Sequence[float] = 0.0,
     max_norm: float | None = None,

@@ -99,7 +99,7 @@ class GradNorm(Scale):
         weights = entries.take(self.weight).to(flow.mix)
         ratios = self._ratios(entries, flow)
         norms = flow.last_layer().diagonal().clamp(min=0).sqrt()
-        _, gradient = gradnorm_loss(weights.detach(), norms, ratios, self.alpha, entries.is_there)
+        _, gradient = gradnorm_loss(weights.detach(), norms, ratios=ratios, alpha=self.alpha, is_there=entries.is_there)
         # Worth 0, and its gradient in the weights is that of L: an ordinary backward pass trains them.
         penalty = ((weights - weights.detach()) * gradient).sum()
         return self.rescale(flow, weights.detach(), penalty)
@@ -127,7 +127,7 @@ class GradNorm(Scale):
 
 
 def gradnorm_loss(
-    weights: Tensor, norms: Tensor, ratios: Tensor, alpha: float, is_there: Tensor | None = None
+    weights: Tensor, norms: Tensor, *, ratios: Tensor, alpha: float, is_there: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """The loss by which GradNorm trains its weights, and its gradient in them, the target held constant.
 
@@ -144,7 +144,7 @@ def gradnorm_loss(
         L, scalar, and its gradient, shape (S,).
 
     Example:
-        >>> gradnorm_loss(torch.ones(2), torch.tensor([1.0, 3.0]), torch.ones(2), 1.5)
+        >>> gradnorm_loss(torch.ones(2), torch.tensor([1.0, 3.0]), ratios=torch.ones(2), alpha=1.5)
         (tensor(2.), tensor([-1.,  3.]))
     """
     there = torch.ones_like(weights) if is_there is None else is_there.to(weights)

@@ -207,6 +207,7 @@ def smooth_log_maximum(
 
 def stch(
     mu: float = 1.0,
+    *,
     preference: Mapping[str, float] | Sequence[float] | None = None,
     ideal: float | Mapping[str, float] | Sequence[float] = 0.0,
 ) -> Balancer:
@@ -249,7 +250,7 @@ def stch(
 
 
 def stch_mtl(
-    mu: float = 1.0, warmup_epochs: int = 4, nadir: float | Mapping[str, float] | Sequence[float] | None = None
+    mu: float = 1.0, *, warmup_epochs: int = 4, nadir: float | Mapping[str, float] | Sequence[float] | None = None
 ) -> Balancer:
     """Smooth Tchebycheff scalarisation for deep networks: a soft maximum of the losses relative to their nadir.
 

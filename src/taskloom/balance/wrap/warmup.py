@@ -42,7 +42,7 @@ class WarmUp(Wrapper):
         return f"warm_up({self.steps}, {after!r}, before={before!r})"
 
 
-def warm_up(steps: int, balancer: Balancer, before: Balancer | None = None) -> Balancer:
+def warm_up(steps: int, balancer: Balancer, *, before: Balancer | None = None) -> Balancer:
     """Train with plain weights for some steps, then with a balancer that starts there.
 
     Try it when a method reacts to the first, untypical gradients or losses of a network (GradNorm and ExcessMTL
