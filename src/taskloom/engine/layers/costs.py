@@ -19,10 +19,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from taskloom.engine.layers.proofs import Layer
 
-__all__ = ["Estimate", "at_a_time", "ghost_is_cheaper", "largest_result", "machine_balance", "of_layer"]
+__all__ = ["Estimate", "at_a_time", "ghost_is_cheaper", "largest_result", "machine_balance", "of_layer", "of_remaining"]
 
 _BUDGET = 8 << 20
 """Bytes that the gradient of the largest activation may take for all tasks of one batch on a CPU. Larger temporaries
@@ -82,6 +83,13 @@ def of_layer(layer: Layer, rule: str, n_tasks: int, *, by_row: bool) -> Estimate
         work = rows * rows * (i + k * o) + k * k * rows * o // 2 + rows * p
         work += beta * (3 * k * rows * o + 2 * rows * rows)
     return Estimate((own * rows * o + rows * i) * size, work)
+
+
+def of_remaining(parameter: Tensor, n_tasks: int) -> Estimate:
+    """Estimate for a parameter without a rule, its ordinary gradients not counted."""
+    p, beta = parameter.numel(), machine_balance(parameter.device)
+    work = n_tasks * n_tasks * p // 2 + 3 * beta * n_tasks * p
+    return Estimate(n_tasks * p * parameter.element_size(), work)
 
 
 def ghost_is_cheaper(layer: Layer, n_tasks: int, *, by_row: bool) -> bool:

@@ -113,7 +113,6 @@ class Graph:
         """Owner of the gradient that an operation hands to its inputs: one for all, or one for each."""
         if len(own) == 1:
             (owner,) = own.values()
-            owner = settled(owner)
             if owner == MIXED:
                 return MIXED
         else:
@@ -138,7 +137,8 @@ class Graph:
     def given(self, node: Any, position: int) -> Owner | None:
         """Owner of the gradient that an operation hands to one of its inputs."""
         if node in self._given:
-            return self._given[node][position]
+            found = self._given[node][position]
+            return None if found is None else settled(found)
         own = self.owners.get(node, {})
         different = {settled(one) for one in own.values()}
         return different.pop() if len(different) == 1 else MIXED if different else None
@@ -151,15 +151,6 @@ class Graph:
     def is_mixed(self, node: Any) -> bool:
         """Whether an operation hands gradients of several tasks, mixed, to all its inputs."""
         return node not in self._given and bool(self.inputs[node]) and self.given(node, 0) == MIXED
-
-    def tasks_of(self, node: Any) -> set[int]:
-        """Tasks whose gradient reaches the first output of an operation; every task where they are mixed."""
-        owner = self.owner(node)
-        if owner is None:
-            return set()
-        if isinstance(owner, ByRow):
-            return owner.tasks
-        return set(self.roots) if owner == MIXED else {owner}
 
     def leading_to(self, targets: Iterable[Any]) -> set[Any]:
         """Operations whose gradient is needed for that of the targets, the targets among them."""
@@ -233,12 +224,15 @@ def _take_apart(node: Any, name: str, owner: ByRow, following: Sequence[Any]) ->
             rows.append(1 if name == "StackBackward0" else inside[0] if inside else 0)
         if None not in (child for child, _ in following) and sum(rows) == size[0]:
             tasks = [task for task, length in owner.runs for _ in range(length * (size[0] // owner.n_rows))]
-            return [
-                settled(runs_of([(task, 1) for task in tasks[start : start + length]])) if length else None
+            parts = [
+                runs_of([(task, 1) for task in tasks[start : start + length]])
                 for start, length in zip(starts, rows, strict=True)
             ]
+            return [settled(part) if part.tasks else None for part in parts]
         return [MIXED] * len(following)
+    single = settled(owner)
+    mixed = single if isinstance(single, int) else MIXED
     return [
-        None if child is None else owner if keeps_rows(node, name, position, owner.n_rows) else MIXED
+        None if child is None else owner if keeps_rows(node, name, position, owner.n_rows) else mixed
         for position, (child, _) in enumerate(following)
     ]

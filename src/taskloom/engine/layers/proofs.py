@@ -119,8 +119,8 @@ def find_layers(graph: Graph, parameters: Sequence[Tensor]) -> tuple[list[Layer]
             for node in found.nodes
             if (owner := graph.owner(node)) is not None
         )
-        if len(calls) < len(found.nodes):
-            found.reason = "an operation that no loss reaches"
+        if not calls:  # no gradient flows where no loss reaches
+            found.reason = "no loss reaches it"
             continue
         places = (place,) if bias is None else (place, bias)
         added = None if bias is None else parameters[bias]

@@ -107,7 +107,7 @@ def _queries(node: Any, position: int, inside: Sequence[int], outside: Sequence[
 _ELEMENTWISE = (
     "Abs Add Celu Clamp ClampMin ClampMax Clone Cos Div Elu Erf Exp Expm1 Gelu Glu Hardsigmoid Hardswish Hardtanh "
     "HuberLoss LeakyRelu Lerp Log Log1P LogSigmoid MaskedFill Maximum Minimum Mish MseLoss Mul NativeDropout Neg Pow "
-    "Prelu Reciprocal Relu Rsqrt Rsub Sigmoid Silu Sin SmoothL1Loss Softplus Sqrt Square Sub Tanh Threshold ToCopy "
+    "Reciprocal Relu Rsqrt Rsub Sigmoid Silu Sin SmoothL1Loss Softplus Sqrt Sub Tanh Threshold ToCopy "
     "Where BinaryCrossEntropyWithLogits Expand Bmm Alias"
 )
 _RULES: dict[str, Rule] = {
