@@ -82,7 +82,7 @@ def fit(
         EngineError: the training diverged at once, or ``out`` holds the checkpoint of another training.
 
     Example:
-        >>> import taskloom as tl
+        >>> import numpy as np, taskloom as tl
         >>> x = np.random.default_rng(0).normal(size=(80, 3))
         >>> data = tl.MultiTaskData.from_arrays(
         ...     x, {"a": x[:, 0] + x[:, 1], "b": x[:, 1] - x[:, 2]},
