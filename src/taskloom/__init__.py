@@ -60,6 +60,7 @@ __getattr__, __dir__, __all__ = attach(
         "equal": "balance.reduce.sum",
         "every": "balance.wrap.every",
         "excess_mtl": "balance.rows.excess_mtl",
+        "explain_cost": "engine.explain",
         "fairgrad": "balance.reduce.fairgrad",
         "famo": "balance.scale.famo",
         "fit": "fit.fit",

@@ -62,6 +62,7 @@ from taskloom.data.split import RandomSplit as RandomSplit
 from taskloom.data.split import TimeSplit as TimeSplit
 from taskloom.data.table import read_table as read_table
 from taskloom.engine.combine import balance as balance
+from taskloom.engine.explain import explain_cost as explain_cost
 from taskloom.engine.measure import measure as measure
 from taskloom.errors import BalanceError as BalanceError
 from taskloom.errors import DataError as DataError
@@ -151,6 +152,7 @@ __all__ = [
     "equal",
     "every",
     "excess_mtl",
+    "explain_cost",
     "fairgrad",
     "famo",
     "fit",

@@ -9,10 +9,12 @@ __getattr__, __dir__, __all__ = attach(
         "Cost": "base",
         "FeatureEngine": "features",
         "GradientEngine": "base",
+        "LayerEngine": "layers.engine",
         "Layout": "base",
         "Measurement": "measure",
         "ShardedEngine": "sharded",
         "balance": "combine",
+        "explain_cost": "explain",
         "measure": "measure",
     },
 )
