@@ -18,6 +18,7 @@ from taskloom.engine.base import ranks
 from taskloom.engine.combine import balance, weighted_sum
 from taskloom.engine.measure import measure
 from taskloom.errors import DataError
+from taskloom.fit._adamw import LeanAdamW
 from taskloom.fit._observe import SecondLook
 from taskloom.fit.training import Objective, OptimiserSettings
 from taskloom.losses import task_losses
@@ -27,6 +28,8 @@ from taskloom.nn.phase import Phase
 from taskloom.task import Task, slugs
 
 __all__ = ["MultiTaskModule"]
+
+_NOTHING: AbstractContextManager[Any] = nullcontext()
 
 
 class MultiTaskModule(pl.LightningModule):
@@ -69,6 +72,7 @@ class MultiTaskModule(pl.LightningModule):
         self.diverged = False
         self._slugs = slugs([task.name for task in tasks])
         self._logs = False
+        self._marks_features = balancer.looks_at_features
         self._weighs_losses = not balancer.needs_gramian and balancer.head_gradient == "weighted"
         self._second_look = SecondLook(model, tasks) if balancer.observes else None
         self.phase = Phase(name="train")
@@ -107,7 +111,8 @@ class MultiTaskModule(pl.LightningModule):
         with self._forks():
             outputs = self.model(batch.inputs)
         losses, active = task_losses(self.tasks, outputs, targets=batch.targets, mask=batch.mask)
-        here = active.tolist()
+        complete = batch.mask is None and len(batch.targets) == len(self.tasks)
+        here = [True] * len(self.tasks) if complete else active.tolist()
         scalar = self._scalar(losses, here)
         if scalar is None:
             self.diverged = True
@@ -124,7 +129,7 @@ class MultiTaskModule(pl.LightningModule):
 
     def _forks(self) -> AbstractContextManager[Any]:
         """Where a balancer looks at features, the forward pass marks them."""
-        return gates(self.model) if self.balancer.looks_at_features else nullcontext()
+        return gates(self.model) if self._marks_features else _NOTHING
 
     def optimizer_step(self, *arguments: Any, **settings: Any) -> None:
         """Step; then, for balancers that compare the losses before and after it, look at the same batch again."""
@@ -253,7 +258,7 @@ class MultiTaskModule(pl.LightningModule):
         groups = [group for group in ({"params": learning, **settings}, *own) if group["params"]]
         # the fused kernel does its own unscaling, which the Trainer cannot combine with clipping under mixed precision
         plain = self.trainer.precision in ("32-true", "64-true")
-        return torch.optim.AdamW(groups, fused=plain)
+        return LeanAdamW(groups) if plain else torch.optim.AdamW(groups, fused=False)
 
 
 # Lightning looks at this signature in every step; a stored one is found at once
