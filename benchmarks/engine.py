@@ -159,10 +159,10 @@ def recommender(n_tasks: int) -> Work:
 def own_batches(n_tasks: int) -> Work:
     """One batch per task: rows put together for one forward pass."""
     trunk, heads = mlp([64, 512, 512, 512, 512]), nn.ModuleList(tower(512) for _ in range(n_tasks))
-    inputs, targets = torch.randn(n_tasks * 64, 64), torch.randn(n_tasks, 64)
+    inputs, targets = torch.randn(n_tasks * 128, 64), torch.randn(n_tasks, 128)
 
     def losses() -> dict[str, Tensor]:
-        parts = trunk(inputs).split(64)
+        parts = trunk(inputs).split(128)
         return {
             f"t{k}": F.mse_loss(head(z).squeeze(-1), targets[k])
             for k, (head, z) in enumerate(zip(heads, parts, strict=True))
@@ -174,13 +174,13 @@ def own_batches(n_tasks: int) -> Work:
 def one_label(n_tasks: int) -> Work:
     """Every row has a label of one task; every head sees every row."""
     trunk, heads = mlp([64, 512, 512, 512, 512]), nn.ModuleList(nn.Linear(512, 1) for _ in range(n_tasks))
-    inputs, targets = torch.randn(512, 64), torch.randn(512)
-    task = torch.randint(0, n_tasks, (512,))
+    inputs, targets = torch.randn(2560, 64), torch.randn(2560)
+    task = torch.randint(0, n_tasks, (2560,))
 
     def losses() -> dict[str, Tensor]:
         z = trunk(inputs)
         errors = [(head(z).squeeze(-1) - targets).square() for head in heads]
-        return {f"t{k}": torch.where(task == k, error, 0.0).sum() / 25 for k, error in enumerate(errors)}
+        return {f"t{k}": torch.where(task == k, error, 0.0).sum() / 128 for k, error in enumerate(errors)}
 
     return Work(nn.ModuleList([trunk, heads]), trunk, losses)
 

@@ -355,6 +355,45 @@ def test_autocast_is_as_good_as_that_of_autograd(rule: Any, batching: Any) -> No
     assert relative(direction, exact.T @ weights) < allowed
 
 
+def test_balancing_inside_autocast_is_that_outside() -> None:
+    torch.manual_seed(0)
+    trunk = nn.Sequential(nn.Linear(7, 40), nn.LayerNorm(40), nn.Linear(40, 9))
+    z = trunk(torch.randn(10, 7))
+    losses: list[Any] = [z.mean(), z.square().mean(), -z.sum()]
+    for rule in ("form", "ghost"):
+        for batching in ("never", "always"):
+            engine = LayerEngine(rule, batching)
+            outside = engine.rows(losses, list(trunk.parameters()))
+            expected = outside.gramian(), outside.gradients(torch.ones(3)), outside.matrix()
+            with torch.autocast("cpu", torch.bfloat16):
+                inside = engine.rows(losses, list(trunk.parameters()))
+                found = inside.gramian(), inside.gradients(torch.ones(3)), inside.matrix()
+            assert torch.equal(found[0], expected[0])
+            assert torch.equal(found[2], expected[2])
+            assert all(torch.equal(a, b) for a, b in zip(found[1], expected[1], strict=True))  # type: ignore[arg-type]
+
+
+@each_engine
+def test_sparse_gradients(options: str) -> None:
+    torch.manual_seed(0)
+    table, layer = nn.Embedding(9, 7, sparse=True).double(), nn.Linear(7, 7).double()
+    z = layer(table(torch.randint(0, 9, (10,))))
+    losses = [z.mean(), z.square().mean(), -z.sum()]
+    assert_exact(LayerEngine(**ENGINES[options]), losses, [table.weight, *layer.parameters()])
+
+
+@each_engine
+def test_empty_batches(options: str) -> None:
+    layer = nn.Linear(7, 7).double()
+    z = layer(torch.zeros(0, 7, dtype=torch.float64))
+    losses = [z.sum(), z.square().sum(), z[:0].sum(), z.split([0, 0])[1].sum()]
+    rows = LayerEngine(**ENGINES[options]).rows(losses, list(layer.parameters()))
+    assert not rows.gramian().any()
+    assert not rows.matrix().any()
+    parts = layer(torch.ones(3, 7, dtype=torch.float64)).split([0, 2, 0, 1])
+    assert_exact(LayerEngine(**ENGINES[options]), [part.square().sum() for part in parts], list(layer.parameters()))
+
+
 @pytest.mark.parametrize("rule", ["form", "ghost"])
 def test_half_precision_parameters(rule: Any) -> None:
     torch.manual_seed(0)

@@ -11,7 +11,7 @@ from taskloom.engine.autograd import AutogradEngine, explained
 from taskloom.engine.base import Cost, Layout, ParameterRows, ranks
 from taskloom.engine.layers.convolution import ConvolutionForm
 from taskloom.engine.layers.embedding import EmbeddingRows
-from taskloom.engine.layers.few_labels import LabelPass, label_passes
+from taskloom.engine.layers.few_labels import FewLabels
 from taskloom.engine.layers.graph import Graph
 from taskloom.engine.layers.layer_rows import LayerRows
 from taskloom.engine.layers.linear import LinearForm, LinearGhost, LinearRowGhost
@@ -19,6 +19,7 @@ from taskloom.engine.layers.part import Part
 from taskloom.engine.layers.passes import Passes, through_heads
 from taskloom.engine.layers.plan import Batching, Plan, Rule, belongs_by_row, make_plan, rule_of, without_rows
 from taskloom.engine.layers.pool import Lease, Pool
+from taskloom.engine.layers.products import own_precision
 from taskloom.engine.layers.proofs import Layer
 from taskloom.engine.layers.remaining import RemainingRows
 from taskloom.errors import EngineError
@@ -112,7 +113,8 @@ class LayerEngine:
         return make_plan(graph, parameters, rule=self.rule, batching=self.batching, looks_for_few_labels=looks)
 
     def _measure(self, losses: Sequence[Tensor | None], parameters: Sequence[Tensor], *, with_heads: bool) -> LayerRows:
-        with explained(), torch.no_grad():
+        device = parameters[0].device
+        with explained(), torch.no_grad(), own_precision(device):
             graph = Graph(losses)
             plan = self.plan(graph, parameters)
             self._n_steps += 1
@@ -134,23 +136,23 @@ class LayerEngine:
     ) -> LayerRows:
         lease = self._pool.lease()
         heads: dict[int, tuple[int, Tensor]] = {}
-        cotangents: list[Tensor] = []
-        few: list[LabelPass] | None = None
+        cotangents: list[Tensor] | None = None
+        labels = FewLabels(plan.rows, len(graph.roots)) if plan.rows else None
         if plan.frontier is not None:
-            cotangents = plan.frontier.empty(len(losses), lease)
-            heads = through_heads(graph, losses, leaves, plan.frontier, cotangents)
-            if plan.rows:
-                few = label_passes(cotangents, most=max(1, 2 * len(graph.roots) // 3))
-                self._remember(found=few is not None)
-                plan = plan if few is not None else without_rows(plan)
-        by_row = few is not None or plan.course == "one pass"
+            cotangents, heads = through_heads(graph, losses, leaves, plan.frontier, lease, labels)
+            if labels is not None:
+                self._remember(found=cotangents is None)
+                plan = plan if cotangents is None else without_rows(plan)
+        has_few = plan.frontier is not None and cotangents is None
+        by_row = has_few or plan.course == "one pass"
         parts = self._parts(plan.layers, len(losses), lease, by_row=by_row)
         rest = RemainingRows([parameters[one.place] for one in plan.remaining], len(losses), lease)
         passes = Passes(graph, losses, parts, rest, {} if plan.frontier else leaves)
         if plan.frontier is None:
             passes.one_pass() if by_row else passes.task_by_task()
-        elif few is not None:
-            passes.of_labels(plan.frontier, cotangents, few)
+        elif cotangents is None:
+            assert labels is not None
+            passes.of_labels(plan.frontier, labels)
         elif not passes.from_features(plan.frontier, cotangents, plan.at_a_time):
             self.batching = "never"
         for part in parts:

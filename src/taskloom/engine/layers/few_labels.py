@@ -8,67 +8,102 @@ carry another task in every row. With s labels per row, s passes carry everythin
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
 
 from taskloom.engine.layers.row_tasks import RowTasks
 
-__all__ = ["LabelPass", "label_passes"]
-
-_SAMPLED_ROWS = 8
+__all__ = ["FewLabels", "LabelPass"]
 
 
-@dataclass(frozen=True)
 class LabelPass:
     """One pass.
 
     Args:
         tasks: task of each row, -1 for none, shape (N,).
+        cotangents: what goes in at each edge of the frontier, (N, ...).
     """
 
-    tasks: Tensor
-
-    def cotangent(self, cotangents: Tensor) -> Tensor:
-        """C_r (N, ...) from Z (K, N, ...)."""
-        rows = torch.arange(len(self.tasks), device=self.tasks.device)
-        chosen = cotangents[self.tasks.clamp(min=0), rows]
-        empty = self.tasks < 0
-        if bool(empty.any()):
-            chosen[empty] = 0
-        return chosen
+    def __init__(self, tasks: Tensor, cotangents: Sequence[Tensor]) -> None:
+        self.tasks, self.cotangents = tasks, cotangents
+        self._of_size: dict[int, RowTasks] = {}
 
     def of_result(self, size: int) -> RowTasks:
         """Tasks of the rows of a result whose first axis has this size."""
-        times = size // len(self.tasks)
-        return RowTasks(self.tasks if times == 1 else self.tasks.repeat_interleave(times))
+        if size not in self._of_size:
+            times = size // len(self.tasks)
+            self._of_size[size] = RowTasks(self.tasks if times == 1 else self.tasks.repeat_interleave(times))
+        return self._of_size[size]
 
 
-def label_passes(cotangents: Sequence[Tensor], most: int) -> list[LabelPass] | None:
-    """The passes that carry all cotangents Z (K, N, ...), if there are at most ``most``; else None."""
-    n_rows = cotangents[0].shape[1]
-    sample = torch.arange(0, n_rows, max(1, n_rows // _SAMPLED_ROWS), device=cotangents[0].device)
-    if int(_has_label([one[:, sample] for one in cotangents]).sum(0).max()) > most:
-        return None
-    has_label = _has_label(cotangents)  # (K, N)
-    n_passes = int(has_label.sum(0).max())
-    if n_passes > most:
-        return None
-    tasks, rows = has_label.nonzero(as_tuple=True)
-    rank = has_label.cumsum(0)[tasks, rows] - 1
-    of_pass = torch.full((n_passes, n_rows), -1, dtype=torch.long, device=has_label.device)
-    of_pass[rank, rows] = tasks
-    return [LabelPass(one) for one in of_pass]
+class FewLabels:
+    """Cotangents Z_k (N, ...) at the frontier, of which only the rows that are not zero are kept.
 
+    Args:
+        n_rows: number of rows N.
+        n_tasks: number of tasks that are there.
 
-def _has_label(cotangents: Sequence[Tensor]) -> Tensor:
-    """Whether a task has a gradient in a row, (K, N); NaN counts."""
-    found: Tensor | None = None
-    for one in cotangents:
-        flat = one.flatten(2) if one.ndim > 2 else one.unsqueeze(2)
-        own = (flat.amax(2) != 0) | (flat.amin(2) != 0)  # several times faster than looking at every entry
-        found = own if found is None else found | own
-    assert found is not None
-    return found
+    Example:
+        >>> few = FewLabels(2, 2)
+        >>> few.offer(0, [torch.tensor([[1.0], [0.0]])]), few.offer(1, [torch.tensor([[0.0], [2.0]])])
+        (True, True)
+        >>> [(one.tasks.tolist(), one.cotangents[0].tolist()) for one in few.passes()]
+        [([0, 1], [[1.0], [2.0]])]
+    """
+
+    def __init__(self, n_rows: int, n_tasks: int) -> None:
+        self.n_rows = n_rows
+        self.most = max(1, n_tasks // 2)
+        self._counts: Tensor | None = None
+        self._tasks: list[int] = []
+        self._rows: list[Tensor] = []
+        self._values: list[list[Tensor]] = []
+
+    def offer(self, task: int, cotangents: Sequence[Tensor]) -> bool:
+        """Keep the rows of a task, unless it has become clear that labels are not few."""
+        has_label: Tensor | None = None
+        for one in cotangents:
+            flat = one.flatten(1) if one.ndim > 1 else one.unsqueeze(1)
+            # NaN counts; several times faster than looking at every entry
+            own = (flat.amax(1) != 0) | (flat.amin(1) != 0)
+            has_label = own if has_label is None else has_label | own
+        assert has_label is not None
+        self._counts = has_label.long() if self._counts is None else self._counts + has_label
+        n_tasks = len(self._tasks) + 1
+        labels, highest = (int(found) for found in torch.stack([self._counts.sum(), self._counts.max()]).tolist())
+        if highest > self.most or (n_tasks > 1 and labels > 0.75 * n_tasks * self.n_rows):
+            return False
+        rows = has_label.nonzero().squeeze(1)
+        self._tasks.append(task)
+        self._rows.append(rows)
+        self._values.append([one.index_select(0, rows) for one in cotangents])
+        return True
+
+    def restore(self, into: Sequence[Tensor]) -> None:
+        """Write what was kept to Z (K, N, ...)."""
+        for task, rows, values in zip(self._tasks, self._rows, self._values, strict=True):
+            for whole, one in zip(into, values, strict=True):
+                whole[task].zero_()
+                whole[task].index_copy_(0, rows, one)
+
+    def passes(self) -> Iterator[LabelPass]:
+        """The passes that carry all cotangents."""
+        rows = torch.cat(self._rows)
+        tasks = torch.tensor(self._tasks).repeat_interleave(torch.tensor([len(one) for one in self._rows]))
+        tasks = tasks.to(rows.device)
+        values = [torch.cat(column) for column in zip(*self._values, strict=True)]
+        order = rows.argsort(stable=True)  # labels of a row side by side
+        _, counts = torch.unique_consecutive(rows[order], return_counts=True)
+        first = (counts.cumsum(0) - counts).repeat_interleave(counts)
+        number = torch.empty_like(rows)
+        number[order] = torch.arange(len(rows), device=rows.device) - first  # which of the labels of its row
+        for place in range(int(counts.max()) if len(counts) else 0):
+            chosen = (number == place).nonzero().squeeze(1) if int(counts.max()) > 1 else slice(None)
+            own_tasks = torch.full((self.n_rows,), -1, dtype=torch.long, device=rows.device)
+            own_tasks[rows[chosen]] = tasks[chosen]
+            cotangents = [
+                one.new_zeros(self.n_rows, *one.shape[1:]).index_copy_(0, rows[chosen], one[chosen]) for one in values
+            ]
+            yield LabelPass(own_tasks, cotangents)

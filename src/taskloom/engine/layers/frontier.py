@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.autograd.graph import GradientEdge
 
@@ -74,9 +75,13 @@ class Frontier:
 
     def keeps_rows_apart(self, graph: Graph, targets: Iterable[Any]) -> int:
         """Number of rows, if the gradient of row i at every target depends on row i at the frontier alone; else 0."""
+        targets = list(targets)
         sizes = {shape[0] if shape else 0 for shape in self.shapes()}
+        devices = {
+            node._input_metadata[output].device for node, output in (*self.edges, *((one, 0) for one in targets))
+        }
         n_rows = max(sizes)
-        if len(sizes) > 1 or n_rows < 2:
+        if len(sizes) > 1 or len(devices) > 1 or n_rows < 2:
             return 0
         wanted = graph.leading_to(targets)
         waiting = [node for node, _ in self.edges]
@@ -100,6 +105,16 @@ class Frontier:
         for node, output in self.edges:
             like = node._input_metadata[output]
             found.append(lease.take((n_tasks, *like.shape), like.dtype, like.device))
+        return found
+
+    def filled(self, gradients: Sequence[Tensor | None]) -> list[Tensor]:
+        """One gradient per edge, zeros where there is none."""
+        found = []
+        for gradient, (node, output) in zip(gradients, self.edges, strict=True):
+            like = node._input_metadata[output]
+            if gradient is None:
+                gradient = torch.zeros(like.shape, dtype=like.dtype, device=like.device)
+            found.append(gradient)
         return found
 
     def stacked_cotangents(self, gradients: Sequence[Tensor | None], into: Sequence[Tensor]) -> None:

@@ -188,7 +188,7 @@ def _put_together(node: Any, name: str, own: dict[int, Owner]) -> Owner | None:
         if isinstance(owner, ByRow):
             return owner if keeps_rows(node, name, 0, owner.n_rows) else MIXED
         return owner
-    if any(isinstance(owner, ByRow) or owner == MIXED for owner in tasks.values()):
+    if not size[0] or any(isinstance(owner, ByRow) or owner == MIXED for owner in tasks.values()):
         return MIXED
     length = dict.fromkeys(tasks, 1)
     if name == "SelectBackward0":

@@ -11,7 +11,7 @@ from torch import Tensor
 from taskloom.engine.base import Layout, ParameterRows
 from taskloom.engine.layers.part import Part
 from taskloom.engine.layers.pool import Lease
-from taskloom.engine.layers.products import wide
+from taskloom.engine.layers.products import own_precision, wide
 from taskloom.engine.layers.remaining import RemainingRows
 
 __all__ = ["LayerRows"]
@@ -87,9 +87,10 @@ class LayerRows(ParameterRows):
         """J J^T, shape (K, K), added up in float64."""
         device = self.layout.parameters[0].device
         total = torch.zeros(self.n_tasks, self.n_tasks, dtype=wide(device), device=device)
-        for part in self.parts:
-            total += part.gramian(self.dtype).to(device)
-        rest = self.remaining.gramian(self.dtype)
+        with own_precision(device):
+            for part in self.parts:
+                total += part.gramian(self.dtype).to(device)
+            rest = self.remaining.gramian(self.dtype)
         if rest is not None:
             total += rest.to(device)
         return (total + total.T) / (2 * self.factor**2)
@@ -98,11 +99,12 @@ class LayerRows(ParameterRows):
         """J^T w, one tensor per parameter; None for those that no loss reaches."""
         weights = weights / self.factor
         found: list[Tensor | None] = [None] * len(self.layout.parameters)
-        for part in self.parts:
-            for place, gradient in zip(part.layer.places, part.combine(weights), strict=True):
+        with own_precision(self.layout.parameters[0].device):
+            for part in self.parts:
+                for place, gradient in zip(part.layer.places, part.combine(weights), strict=True):
+                    found[place] = gradient
+            for place, gradient in zip(self.places, self.remaining.combine(weights), strict=True):
                 found[place] = gradient
-        for place, gradient in zip(self.places, self.remaining.combine(weights), strict=True):
-            found[place] = gradient
         return found
 
     def combine(self, weights: Tensor) -> tuple[Tensor, ...]:
@@ -125,9 +127,10 @@ class LayerRows(ParameterRows):
 
     def _rows(self) -> tuple[Tensor, ...]:
         found: list[Tensor | None] = [None] * len(self.layout.parameters)
-        for part in self.parts:
-            for place, rows in zip(part.layer.places, part.rows(), strict=True):
-                found[place] = rows
+        with own_precision(self.layout.parameters[0].device):
+            for part in self.parts:
+                for place, rows in zip(part.layer.places, part.rows(), strict=True):
+                    found[place] = rows
         for place, rows in zip(self.places, self.remaining.rows(), strict=True):
             found[place] = rows
         blocks = []

@@ -82,7 +82,9 @@ class LinearGhost(Part):
             self._place(tasks.start, tasks.stop, call).copy_(gradients)
 
     def take_rows(self, call: int, tasks: RowTasks, gradient: Tensor, rows: slice | None = None) -> None:
-        for task, own in tasks.runs:
+        order = torch.arange(len(gradient), device=gradient.device) if tasks.order is None else tasks.order
+        for task, run in tasks.runs:
+            own = order[run]
             place = self._place(task, task + 1, call)[0]
             if (task, call) in self.is_missing:
                 self.is_missing.remove((task, call))

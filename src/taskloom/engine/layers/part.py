@@ -81,8 +81,15 @@ class Blocks(Part):
 
     def take_rows(self, call: int, tasks: RowTasks, gradient: Tensor, rows: slice | None = None) -> None:
         inputs = self.inputs[call] if rows is None else self.inputs[call][rows]
+        if tasks.order is not None:
+            inputs = self._in_order("inputs", inputs, tasks.order)
+            gradient = self._in_order("gradient", gradient, tasks.order)
         for task, own in tasks.runs:
             self._add(inputs[own], gradient[own].unsqueeze(0), call, slice(task, task + 1))
+
+    def _in_order(self, name: str, rows: Tensor, order: Tensor) -> Tensor:
+        room = self.lease.scratch(name, (len(order), *rows.shape[1:]), rows.dtype, rows.device)
+        return torch.index_select(rows, 0, order, out=room)
 
     def _add(self, inputs: Tensor, gradients: Tensor, call: int, tasks: slice) -> None:
         fresh = self.is_fresh[tasks]

@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import GradientEdge
 
-from taskloom.engine.layers.few_labels import LabelPass
+from taskloom.engine.layers.few_labels import FewLabels
 from taskloom.engine.layers.frontier import Frontier
 from taskloom.engine.layers.graph import Graph
 from taskloom.engine.layers.owners import MIXED, ByRow
 from taskloom.engine.layers.part import Part
+from taskloom.engine.layers.pool import Lease
 from taskloom.engine.layers.remaining import RemainingRows
 from taskloom.engine.layers.row_tasks import RowTasks
 
@@ -126,22 +127,18 @@ class Passes:
             for task in range(first, last):
                 single = [one[task] for one in cotangents]
                 found = _gradients(roots, inputs, single)
-                self._take(task, [None if one is None else one.unsqueeze(0) for one in found])
+                dense = [one.to_dense() if one is not None and one.is_sparse else one for one in found]
+                self._take(task, [None if one is None else one.unsqueeze(0) for one in dense])
         return is_batched or at_a_time == 1
 
-    def of_labels(self, frontier: Frontier, cotangents: Sequence[Tensor], passes: Sequence[LabelPass]) -> None:
+    def of_labels(self, frontier: Frontier, labels: FewLabels) -> None:
         """As many passes as a row has labels."""
         roots = frontier.targets()
-        for one in passes:
-            chosen = [one.cotangent(whole) for whole in cotangents]
-            found = _gradients(roots, self.edges, chosen)
-            of_size: dict[int, RowTasks] = {}
+        for one in labels.passes():
+            found = _gradients(roots, self.edges, one.cotangents)
             for (part, place, _, _), gradient in zip(self.calls, found, strict=True):
                 if gradient is not None:
-                    size = gradient.shape[0]
-                    if size not in of_size:
-                        of_size[size] = one.of_result(size)
-                    part.take_rows(place, of_size[size], gradient)
+                    part.take_rows(place, one.of_result(gradient.shape[0]), gradient)
 
     def _take(self, first: int, found: Sequence[Tensor | None]) -> None:
         for (part, place, _, _), gradient in zip(self.calls, found, strict=False):
@@ -161,34 +158,60 @@ def through_heads(
     losses: Sequence[Tensor | None],
     leaves: dict[int, list[Tensor]],
     frontier: Frontier,
-    into: Sequence[Tensor],
-) -> dict[int, tuple[int, Tensor]]:
-    """Go through the heads once in all, and write Z (K, *edge) per edge; returns the gradients of leaves there."""
+    lease: Lease,
+    labels: FewLabels | None,
+) -> tuple[list[Tensor] | None, dict[int, tuple[int, Tensor]]]:
+    """Go through the heads once in all.
+
+    Args:
+        graph: the graph of the losses.
+        losses: one scalar per task, None for an absent task.
+        leaves: leaves of heads, by the one task that reaches them.
+        frontier: where heads end.
+        lease: where to take memory from.
+        labels: where to keep cotangents as long as labels are few.
+
+    Returns:
+        Z (K, *edge) per edge, or None if they are with the labels; and the gradients of the leaves.
+    """
     heads: dict[int, tuple[int, Tensor]] = {}
     if frontier.is_stacked:
         own = [(task, leaf) for task, of_task in leaves.items() for leaf in of_task]
         sources = [GradientEdge(one.node, 0) for one in frontier.sources]
         roots = [loss for loss in losses if loss is not None]
         found = _gradients(roots, [*sources, *(leaf for _, leaf in own)])
+        into = frontier.empty(len(losses), lease)
         frontier.stacked_cotangents(found[: len(sources)], into)
         for (task, leaf), gradient in zip(own, found[len(sources) :], strict=True):
             if gradient is not None:
                 heads[id(leaf)] = (task, gradient)
-        return heads
+        return into, heads
     targets = frontier.targets()
+    whole: list[Tensor] | None = None
     for task, loss in enumerate(losses):
         places, of_task = frontier.of_task.get(task, []), leaves.get(task, [])
         found = ()
         if loss is not None and (places or of_task):
             found = _gradients([loss], [*(targets[place] for place in places), *of_task])
-        given = dict(zip(places, found, strict=False))
-        for place, whole in enumerate(into):
-            gradient = given.get(place)
-            whole[task].zero_() if gradient is None else whole[task].copy_(gradient)
         for leaf, gradient in zip(of_task, found[len(places) :], strict=False):
             if gradient is not None:
                 heads[id(leaf)] = (task, gradient)
-    return heads
+        given = dict(zip(places, found, strict=False))
+        arrived = [given.get(place) for place in range(len(targets))]
+        if whole is None and labels is not None:
+            if all(one is None for one in arrived):
+                continue
+            if labels.offer(task, frontier.filled(arrived)):
+                continue
+        if whole is None:
+            whole = frontier.empty(len(losses), lease)
+            for one in whole:
+                one[:task].zero_()
+            if labels is not None:
+                labels.restore(whole)
+        for one, gradient in zip(whole, arrived, strict=True):
+            one[task].zero_() if gradient is None else one[task].copy_(gradient)
+    return whole, heads
 
 
 def _gradients(

@@ -57,6 +57,7 @@ class Lease:
     def __init__(self, pool: Pool, number: int) -> None:
         self._pool, self._number = pool, number
         self._blocks: list[Tensor] = []
+        self._scratch: dict[tuple[str, torch.dtype, torch.device], Tensor] = {}
 
     def take(self, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
         """An uninitialised tensor; it must not be used once the lease is gone."""
@@ -68,6 +69,14 @@ class Lease:
             block = torch.empty(size, dtype=dtype)
         self._blocks.append(block)
         return block.view(shape)
+
+    def scratch(self, name: str, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+        """An uninitialised tensor that is overwritten by the next one of this name."""
+        size = math.prod(shape)
+        block = self._scratch.get((name, dtype, device))
+        if block is None or block.numel() < size:
+            block = self._scratch[name, dtype, device] = self.take((size,), dtype, device)
+        return block[:size].view(shape)
 
     def __del__(self) -> None:
         self._pool.give_back(self._number, self._blocks)

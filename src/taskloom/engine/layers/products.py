@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor
 
-__all__ = ["gramian_of", "products", "wide"]
+__all__ = ["gramian_of", "own_precision", "products", "wide"]
 
 _COLUMNS = 1 << 10  # what the precision of the rows adds up before float64 takes over
 _COLUMNS_AT_ONCE = 1 << 18  # bounds the extra memory
@@ -18,6 +19,11 @@ _SMALL = 1 << 12  # columns below which blocks are put side by side before the p
 def wide(device: torch.device) -> torch.dtype:
     """The dtype in which Gramians are added up."""
     return torch.float32 if device.type == "mps" else torch.float64
+
+
+def own_precision(device: torch.device) -> AbstractContextManager[object]:
+    """While inside, products are made in the precision of their factors, also where the caller is inside autocast."""
+    return torch.autocast(device.type, enabled=False) if torch.is_autocast_enabled(device.type) else nullcontext()
 
 
 def products(left: Tensor, right: Tensor, dtype: torch.dtype | None = None) -> Tensor:

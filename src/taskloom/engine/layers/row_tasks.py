@@ -11,23 +11,25 @@ from taskloom.engine.layers.owners import ByRow
 
 __all__ = ["RowTasks"]
 
+Runs = Sequence[tuple[int, slice]]
+
 
 class RowTasks:
     """Tasks of the rows along the first axis of a result.
 
     Args:
         tasks: task of each row, shape (n,), -1 for none.
-        runs: tasks and their rows, if they are known.
+        runs: tasks and their rows, if every task has its rows side by side and they are known.
 
     Example:
         >>> rows = RowTasks(torch.tensor([1, 0, 1]))
-        >>> [(task, where.tolist()) for task, where in rows.runs]
-        [(0, [1]), (1, [0, 2])]
+        >>> rows.order, rows.runs
+        (tensor([1, 0, 2]), [(0, slice(0, 1, None)), (1, slice(1, 3, None))])
     """
 
-    def __init__(self, tasks: Tensor, runs: Sequence[tuple[int, slice | Tensor]] | None = None) -> None:
+    def __init__(self, tasks: Tensor, runs: Runs | None = None) -> None:
         self.tasks = tasks
-        self._runs = runs
+        self._found: tuple[Tensor | None, Runs] | None = None if runs is None else (None, runs)
 
     @classmethod
     def of_owner(cls, owner: ByRow, size: int, device: torch.device) -> RowTasks:
@@ -45,20 +47,23 @@ class RowTasks:
         return cls(torch.full((size,), task, dtype=torch.long, device=device), [(task, slice(0, size))])
 
     @property
-    def runs(self) -> Sequence[tuple[int, slice | Tensor]]:
-        """Every task that has rows, once, and its rows: a slice where they are neighbours."""
-        if self._runs is None:
+    def order(self) -> Tensor | None:
+        """How to put rows of one task side by side; None where they are."""
+        return self._sorted()[0]
+
+    @property
+    def runs(self) -> Runs:
+        """Every task that has rows, once, and where they are after ``order``."""
+        return self._sorted()[1]
+
+    def _sorted(self) -> tuple[Tensor | None, Runs]:
+        if self._found is None:
+            order = None
             values, counts = torch.unique_consecutive(self.tasks, return_counts=True)
-            numbers = values.tolist()
-            found: list[tuple[int, slice | Tensor]] = []
-            if len(set(numbers)) == len(numbers):
-                start = 0
-                for task, count in zip(numbers, counts.tolist(), strict=True):
-                    found.append((task, slice(start, start + count)))
-                    start += count
-            else:
+            if len(set(values.tolist())) < len(values):
                 order = self.tasks.argsort(stable=True)
-                values, counts = torch.unique(self.tasks, return_counts=True)
-                found = list(zip(values.tolist(), order.split(counts.tolist()), strict=True))
-            self._runs = [(task, rows) for task, rows in found if task >= 0]
-        return self._runs
+                values, counts = torch.unique_consecutive(self.tasks[order], return_counts=True)
+            ends = counts.cumsum(0).tolist()
+            stretches = zip(values.tolist(), [0, *ends[:-1]], ends, strict=True)
+            self._found = order, [(task, slice(start, end)) for task, start, end in stretches if task >= 0]
+        return self._found
