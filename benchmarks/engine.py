@@ -31,9 +31,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+import taskloom as tl
 from taskloom.balance.mix.pcgrad import pcgrad
 from taskloom.engine import AutogradEngine, balance
 from taskloom.engine.layers.engine import LayerEngine
+from taskloom.losses import task_losses
 
 HERE = Path(__file__).parent
 
@@ -185,6 +187,20 @@ def one_label(n_tasks: int) -> Work:
     return Work(nn.ModuleList([trunk, heads]), trunk, losses)
 
 
+def library(n_tasks: int) -> Work:
+    """A model of the library: beyond four tasks its heads are one batched operation, and so are its losses."""
+    tasks = [tl.Task(name=f"t{k}", kind=tl.Regression()) for k in range(n_tasks)]
+    heads = {task.name: tower(512) for task in tasks}
+    model = tl.HardSharing(tl.MLP(64, hidden=(512,) * 4), tasks, heads=heads)
+    inputs, targets = torch.randn(256, 64), torch.randn(n_tasks, 256)
+
+    def losses() -> dict[str, Tensor]:
+        values, _ = task_losses(tasks, model(inputs), targets=dict(zip(model.tasks, targets, strict=True)))
+        return dict(zip(model.tasks, values.unbind(), strict=True))
+
+    return Work(model, model.encoder, losses)
+
+
 def tiny(n_tasks: int) -> Work:
     """Where overheads rule: two layers of 64."""
     heads = nn.ModuleList(nn.Linear(64, 1) for _ in range(n_tasks))
@@ -201,6 +217,7 @@ WORKLOADS: dict[str, tuple[Callable[[int], Work], dict[int, float | None]]] = {
     "recommender": (recommender, {2: 1.7, 10: 5.0}),
     "own batches": (own_batches, {5: 1.15, 20: 1.2}),
     "one label": (one_label, {20: 1.3}),
+    "library": (library, {10: None, 40: None}),
     "tiny": (tiny, {2: None, 10: None, 40: None}),
 }
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 import taskloom as tl
 from taskloom.engine.layers.engine import LayerEngine
 from taskloom.engine.layers.graph import Graph
+from taskloom.engine.layers.linear import LinearForm, LinearRowGhost
 from taskloom.losses import task_losses
 
 SIZES = [5, 1, 7, 4]
@@ -279,6 +280,37 @@ def test_heads_computed_together_are_passed_once(head: str) -> None:
         owner = graph.owner(graph.accumulators[id(parameter)])
         expected = -1 if name.startswith("encoder") else int(name.split(".")[1])
         assert owner == expected, name
+
+
+def test_few_labels_behind_heads_computed_together() -> None:
+    torch.manual_seed(0)
+    model = model_of("tower")
+    shared = list(model.shared_parameters())
+    mask = {task.name: torch.arange(14) % 7 == k for k, task in enumerate(TASKS)}
+    targets = {task.name: torch.randn(14, dtype=torch.float64) for task in TASKS}
+    for rule in ("form", "ghost"):
+        losses, _ = task_losses(TASKS, model(torch.randn(14, 3, dtype=torch.float64)), targets=targets, mask=mask)
+        rows = assert_exact(LayerEngine(rule), list(losses.unbind()), shared)
+        assert all(isinstance(one, LinearForm | LinearRowGhost) for one in rows.parts)
+        assert rows.parts[0].inputs == [] or rule == "form"
+
+
+@pytest.mark.parametrize("options", ENGINES)
+@pytest.mark.parametrize("head", ["linear", "tower"])
+def test_forks_are_where_heads_end(head: str, options: str) -> None:
+    torch.manual_seed(0)
+    model = model_of(head)
+    shared = list(model.shared_parameters())
+    with tl.nn.gates(model):
+        outputs = model(torch.randn(9, 3, dtype=torch.float64))
+    losses, _ = task_losses(TASKS, outputs, targets={task.name: torch.randn(9) for task in TASKS})
+    plan = LayerEngine("form").plan(Graph(list(losses.unbind())), shared)
+    assert plan.frontier is not None
+    assert len(plan.frontier.exits) == len(TASKS)
+    assert_exact(LayerEngine(**ENGINES[options]), list(losses.unbind()), shared)
+    with tl.nn.gates(model, weights={task.name: 0.5 + k for k, task in enumerate(TASKS)}):
+        outputs = model(torch.randn(9, 3, dtype=torch.float64))
+    assert_exact(LayerEngine(**ENGINES[options]), [one.square().mean() for one in outputs.values()], shared)
 
 
 def test_losses_that_mix_heads_are_told_apart() -> None:

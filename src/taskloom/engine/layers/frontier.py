@@ -8,7 +8,7 @@ heads once in all; what lies behind is gone through with Z, several tasks at a t
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,12 +27,12 @@ __all__ = ["Frontier", "find_frontier"]
 
 @dataclass(frozen=True)
 class _Source:
-    """An operation above the frontier that hands gradients of tasks to it, row by row."""
+    """An operation above the frontier that hands gradients of tasks to it, row by row; maybe transposed."""
 
     node: Any
-    position: int
     place: int
     owner: ByRow
+    is_turned: bool
 
 
 @dataclass(frozen=True)
@@ -43,18 +43,21 @@ class Frontier:
         edges: operations whose gradient all tasks contribute to, and which of their outputs.
         of_task: task -> positions of the edges that it reaches.
         sources: operations that work for all tasks at once; empty where every task has a head of its own.
+        exits: task -> last operations of its head (and which of their results), where heads are computed together but
+            end apart, as they do behind forks; empty where going through the head of one task touches no other.
         behind: operations behind the frontier that matter.
     """
 
     edges: tuple[Edge, ...]
     of_task: dict[int, list[int]]
     sources: tuple[_Source, ...]
+    exits: dict[int, list[Edge]]
     behind: frozenset[Any]
 
     @property
     def is_stacked(self) -> bool:
-        """Whether heads are computed as one batched operation."""
-        return bool(self.sources)
+        """Whether heads are computed together, so that one pass carries all tasks to the frontier."""
+        return bool(self.sources or self.exits)
 
     def targets(self) -> list[GradientEdge]:
         """The edges as autograd takes them."""
@@ -117,17 +120,44 @@ class Frontier:
             found.append(gradient)
         return found
 
+    def ends_of_heads(self) -> list[GradientEdge]:
+        """The results at which the gradients of tasks can be told apart."""
+        ends = [(one.node, 0) for one in self.sources]
+        ends += [edge for of_task in self.exits.values() for edge in of_task]
+        return [GradientEdge(node, output) for node, output in ends]
+
     def stacked_cotangents(self, gradients: Sequence[Tensor | None], into: Sequence[Tensor]) -> None:
-        """Write Z, from the gradients of the sum of all losses at the results of the sources."""
+        """Write Z, from the gradients of the sum of all losses at the ends of heads."""
         for whole in into:
             whole.zero_()
-        for source, gradient in zip(self.sources, gradients, strict=True):
+        for source, gradient in zip(self.sources, gradients, strict=False):
             if gradient is None:
                 continue
             left = saved(source.node, "self") if source.node.name() == "MmBackward0" else None
             for task, rows in source.owner.slices(gradient.shape[0]):
                 own = gradient[rows]
-                into[source.place][task] += own.sum(0) if left is None else left[rows].T @ own
+                if left is None:
+                    into[source.place][task] += own.sum(0)
+                else:
+                    into[source.place][task] += own.T @ left[rows] if source.is_turned else left[rows].T @ own
+        rest = iter(gradients[len(self.sources) :])
+        targets = self.targets()
+        for task, of_task in self.exits.items():
+            known = [(edge, gradient) for edge in of_task if (gradient := next(rest)) is not None]
+            if not known:
+                continue
+            last = [GradientEdge(node, output) for (node, output), _ in known]
+            places = self.of_task[task]
+            found = torch.autograd.grad(
+                last,
+                [targets[place] for place in places],
+                [gradient for _, gradient in known],
+                retain_graph=True,
+                allow_unused=True,
+            )
+            for place, own in zip(places, found, strict=True):
+                if own is not None:
+                    into[place][task].copy_(own)
 
 
 def find_frontier(graph: Graph, targets: Sequence[Any]) -> Frontier | None:
@@ -138,15 +168,21 @@ def find_frontier(graph: Graph, targets: Sequence[Any]) -> Frontier | None:
     """
     if any(graph.owner(node) != MIXED for node in targets) or not targets:
         return None
-    behind = {node for node in graph.leading_to(targets) if graph.is_mixed(node)}
+    leading = graph.leading_to(targets)
+    behind = {node for node in leading if graph.is_mixed(node)}
     if any(node in behind for node, _ in graph.roots.values()):
         return None
+    # features that a batched head reads transposed are the frontier, not their transpose
+    turned = {node for node in behind if node.name() == "TBackward0" and _is_read_by_heads(graph, node)}
+    behind -= turned
     places: dict[Edge, int] = {}
     of_task: dict[int, list[int]] = {task: [] for task in graph.roots}
     sources: list[_Source] = []
-    has_own = False
-    for node in behind:
-        inside = {user in behind for user, _ in graph.users[node] if user in behind or graph.owners.get(user)}
+    exits: dict[int, list[Edge]] = {}
+    for node in graph.inputs:  # in an order that does not depend on addresses
+        if node not in behind:
+            continue
+        inside = {user in behind for user, _ in graph.users[node] if user in behind or graph.owners_of(user)}
         if len(inside) > 1:
             return None
         if inside == {True}:
@@ -154,25 +190,47 @@ def find_frontier(graph: Graph, targets: Sequence[Any]) -> Frontier | None:
         for user, position in graph.users[node]:
             edge = graph.inputs[user][position]
             place = places.setdefault(edge, len(places))
+            if user in turned:
+                found = [_source(graph, head, where, place, is_turned=True) for head, where in graph.users[user]]
+                sources.extend(one for one in found if one is not None)
+                continue
             owner = graph.given(user, position)
             if isinstance(owner, int) and owner >= 0:
-                has_own = True
                 if place not in of_task[owner]:
                     of_task[owner].append(place)
+                ends = exits.setdefault(owner, [])
+                ends.extend((user, output) for output in graph.owners_of(user) if (user, output) not in ends)
                 continue
             source = _source(graph, user, position, place)
             if source is None:
                 return None
             sources.append(source)
-    if not places or (sources and has_own):
+    if not places or (sources and exits):
         return None
     # the targets must be reached through the frontier alone
     if any(not graph.is_mixed(node) and any(user not in behind for user, _ in graph.users[node]) for node in targets):
         return None
-    return Frontier(tuple(places), of_task, tuple(sources), frozenset(behind))
+    if not _are_entangled(graph, leading - behind, behind, exits):
+        exits = {}
+    return Frontier(tuple(places), of_task, tuple(sources), exits, frozenset(behind))
 
 
-def _source(graph: Graph, user: Any, position: int, place: int) -> _Source | None:
+def _are_entangled(graph: Graph, above: Collection[Any], behind: Collection[Any], exits: dict[int, list[Edge]]) -> bool:
+    """Whether the head of a task cannot be gone through without those of others, although their ends are apart."""
+    if all(isinstance(graph.owner(node), int) and graph.owner(node) != MIXED for node in above):
+        return False
+    for ends in exits.values():
+        for node, _ in ends:  # from an end, gradients must go behind the frontier and nowhere else
+            if any(child in above and child not in behind for child, _ in graph.inputs[node]):
+                return False
+    return bool(exits)
+
+
+def _is_read_by_heads(graph: Graph, node: Any) -> bool:
+    return all(_source(graph, user, position, 0, is_turned=True) for user, position in graph.users[node])
+
+
+def _source(graph: Graph, user: Any, position: int, place: int, *, is_turned: bool = False) -> _Source | None:
     """An operation of which the gradients of the tasks can be told apart after the fact."""
     owner = graph.owner(user)
     if not isinstance(owner, ByRow):
@@ -182,6 +240,6 @@ def _source(graph: Graph, user: Any, position: int, place: int) -> _Source | Non
     name = user.name()
     is_copied = name == "ExpandBackward0" and inside == outside[1:]
     is_right_factor = name == "MmBackward0" and position == 1
-    if outside[0] % owner.n_rows or not (is_copied or is_right_factor):
+    if outside[0] % owner.n_rows or not (is_right_factor or (is_copied and not is_turned)):
         return None
-    return _Source(user, position, place, owner)
+    return _Source(user, place, owner, is_turned)

@@ -28,7 +28,6 @@ class Graph:
         roots: task -> edge of its loss.
         inputs: operation -> edges of its inputs (None where no gradient is needed).
         users: operation -> the operations that use its result, and as which input.
-        owners: operation -> owner of the gradient of each of its outputs.
         leaves: id of a leaf that the losses reach -> the leaf, in the order of the walk.
         accumulators: id of the leaf -> the node that ends the graph there.
 
@@ -47,7 +46,8 @@ class Graph:
         self.leaves: dict[int, Tensor] = {}
         self.accumulators: dict[int, Any] = {}
         self._find()
-        self.owners: dict[Any, dict[int, Owner]] = {}
+        self._owners: dict[Any, Owner] = {}  # of the first output, which is the only one nearly everywhere
+        self._more_owners: dict[Any, dict[int, Owner]] = {}
         self._given: dict[Any, list[Owner | None]] = {}  # only where the inputs of an operation have different owners
         self._own()
 
@@ -84,49 +84,69 @@ class Graph:
     # -- whose gradient ---------------------------------------------------------------------------------------
 
     def _own(self) -> None:
-        owners, users, inputs = self.owners, self.users, self.inputs
-        missing = {node: len(found) for node, found in users.items()}
+        owners, more, users, inputs = self._owners, self._more_owners, self.users, self.inputs
         for task, (node, output) in self.roots.items():
-            own = owners.setdefault(node, {})
-            own[output] = join(own.get(output), task)
-        ready = [node for node in owners if not missing[node]]
+            self._add(node, output, task)
+        missing = {node: len(found) for node, found in users.items()}
+        ready = [node for node, _ in self.roots.values() if not missing[node]]
+        ready = list(dict.fromkeys(ready))
         while ready:  # an operation comes after all that use its result
             node = ready.pop()
             following = inputs[node]
             if not following:
                 continue
-            reached = owners.get(node)
-            given = MIXED if reached is None else self._pass_on(node, reached, following)
-            for position, (child, output) in enumerate(following):
+            owner = owners.get(node)
+            given: Owner | list[Owner | None] | None = owner
+            if node in more or isinstance(owner, ByRow) or (owner != MIXED and node.name() in _PARTS_OF_ROWS):
+                given = self._pass_on(node, following)
+            if isinstance(given, list):
+                for own, (child, output) in zip(given, following, strict=True):
+                    if child is not None and own is not None:
+                        self._add(child, output, own)
+            for child, output in following:
                 if child is None:
                     continue
-                owner = given if isinstance(given, int) else given[position]
-                if owner is not None and reached is not None:
-                    of_child = owners.setdefault(child, {})
-                    before = of_child.get(output)
-                    of_child[output] = owner if before is None or before == owner else join(before, owner)
-                missing[child] -= 1
-                if not missing[child]:
+                if given is not None and not isinstance(given, list):
+                    if output or owners.get(child, given) != given:
+                        self._add(child, output, given)
+                    else:
+                        owners[child] = given
+                left = missing[child] = missing[child] - 1
+                if not left:
                     ready.append(child)
 
-    def _pass_on(self, node: Any, own: dict[int, Owner], following: Sequence[Any]) -> int | list[Owner | None]:
+    def _add(self, node: Any, output: int, owner: Owner) -> None:
+        if output:
+            own = self._more_owners.setdefault(node, {})
+            own[output] = join(own.get(output), owner)
+        else:
+            self._owners[node] = join(self._owners.get(node), owner)
+
+    def owners_of(self, node: Any) -> dict[int, Owner]:
+        """Owner of the gradient of every output that a loss reaches."""
+        first = self._owners.get(node)
+        own = {} if first is None else {0: first}
+        return {**own, **self._more_owners.get(node, {})}
+
+    def _pass_on(self, node: Any, following: Sequence[Any]) -> Owner | list[Owner | None] | None:
         """Owner of the gradient that an operation hands to its inputs: one for all, or one for each."""
+        own = self.owners_of(node)
+        if not own:
+            return None
         if len(own) == 1:
             (owner,) = own.values()
-            if owner == MIXED:
-                return MIXED
         else:
             different = {settled(one) for one in own.values()}
             owner = different.pop() if len(different) == 1 else MIXED
+        if owner == MIXED and len(own) == 1:
+            return MIXED
         name = node.name()
         given: list[Owner | None] | None = None
         if name in _PARTS_OF_ROWS:
-            apart = _put_together(node, name, own)
-            given = None if apart is None else [apart]
+            given = [_put_together(node, name, own)]
         elif isinstance(owner, ByRow):
             given = _take_apart(node, name, owner, following)
         if given is None:
-            assert isinstance(owner, int)
             return owner
         first = given[0]
         if isinstance(first, int) and all(one == first for one in given):
@@ -139,23 +159,29 @@ class Graph:
         if node in self._given:
             found = self._given[node][position]
             return None if found is None else settled(found)
-        own = self.owners.get(node, {})
-        different = {settled(one) for one in own.values()}
-        return different.pop() if len(different) == 1 else MIXED if different else None
+        if node not in self._more_owners:
+            return self.owner(node)
+        different = {settled(one) for one in self.owners_of(node).values()}
+        return different.pop() if len(different) == 1 else MIXED
 
     def owner(self, node: Any, output: int = 0) -> Owner | None:
         """Owner of the gradient of an output; None where no loss reaches it."""
-        found = self.owners.get(node, {}).get(output)
-        return None if found is None else settled(found)
+        found = self._more_owners.get(node, {}).get(output) if output else self._owners.get(node)
+        return settled(found) if isinstance(found, ByRow) else found
 
     def is_mixed(self, node: Any) -> bool:
         """Whether an operation hands gradients of several tasks, mixed, to all its inputs."""
         return node not in self._given and bool(self.inputs[node]) and self.given(node, 0) == MIXED
 
+    @property
+    def has_rows(self) -> bool:
+        """Whether rows of different tasks lie in one tensor anywhere."""
+        return bool(self._given)
+
     def leading_to(self, targets: Iterable[Any]) -> set[Any]:
         """Operations whose gradient is needed for that of the targets, the targets among them."""
-        found = set(targets)
-        waiting = list(found)
+        waiting = list(targets)
+        found = set(waiting)
         while waiting:
             for user, _ in self.users[waiting.pop()]:
                 if user not in found:

@@ -177,7 +177,7 @@ def through_heads(
     heads: dict[int, tuple[int, Tensor]] = {}
     if frontier.is_stacked:
         own = [(task, leaf) for task, of_task in leaves.items() for leaf in of_task]
-        sources = [GradientEdge(one.node, 0) for one in frontier.sources]
+        sources = frontier.ends_of_heads()
         roots = [loss for loss in losses if loss is not None]
         found = _gradients(roots, [*sources, *(leaf for _, leaf in own)])
         into = frontier.empty(len(losses), lease)
@@ -185,6 +185,8 @@ def through_heads(
         for (task, leaf), gradient in zip(own, found[len(sources) :], strict=True):
             if gradient is not None:
                 heads[id(leaf)] = (task, gradient)
+        if labels is not None and all(labels.offer(task, [one[task] for one in into]) for task in graph.roots):
+            return None, heads
         return into, heads
     targets = frontier.targets()
     whole: list[Tensor] | None = None

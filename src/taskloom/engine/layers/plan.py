@@ -70,18 +70,16 @@ def make_plan(
             return Plan(tuple(layers), tuple(remaining), "one pass")
         return _task_by_task(layers, remaining)
 
+    if (rule, batching) == ("auto", "auto") and not graph.has_rows and _is_small(layers, len(graph.roots)):
+        small = [Remaining(place, "small: gradients cost less than a rule") for one in layers for place in one.places]
+        return Plan((), (*remaining, *small), "task by task")
     calls = [call.node for layer in layers for call in layer.calls]
     frontier = find_frontier(graph, [*calls, *accumulators]) if len(graph.roots) > 1 else None
     if frontier is None:
         return _task_by_task(layers, remaining)
-    if (rule, batching) == ("auto", "auto") and not frontier.is_stacked and _is_small(layers, len(graph.roots)):
-        small = [
-            Remaining(place, "small: its gradients cost less than a rule") for one in layers for place in one.places
-        ]
-        return Plan((), (*remaining, *small), "task by task")
     number = _number(frontier, layers, parameters, batching, len(graph.roots))
     rows = 0
-    if looks_for_few_labels and not remaining and layers and len(graph.roots) > 1 and not frontier.is_stacked:
+    if looks_for_few_labels and not remaining and layers:
         rows = frontier.keeps_rows_apart(graph, calls)
     if number == 1 and not rows and not frontier.is_stacked:
         return _task_by_task(layers, remaining)
