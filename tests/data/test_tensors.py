@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from taskloom.data.batch import assemble
 from taskloom.data.tensors import TaskTensors
 from taskloom.errors import DataError, TaskError
 from taskloom.task import Binary, Regression, Task
@@ -75,7 +76,27 @@ def test_gathering_multi_label_rows():
     assert not mask[2].any()
     batch = tensors.batch(rows, real)
     assert batch.targets["b c"].dtype == torch.int64
-    assert torch.equal(batch.mask["d/e"], mask[:, 2])
+    assert torch.equal(batch.inputs, tensors.inputs[[4, 2]])  # padding is left out of a batch of one network
+    assert torch.equal(batch.mask["d/e"], mask[:2, 2])
+
+
+@pytest.mark.parametrize("make", [multi_label, several_sets])
+@pytest.mark.parametrize("at_once", [1, 200, 1 << 20])
+def test_batches_fetched_together_are_those_fetched_alone(make, at_once, monkeypatch):
+    monkeypatch.setattr("taskloom.data.tensors._BYTES_AT_ONCE", at_once)
+    tensors = make()
+    rows, real = tensors.order(batch_size=3, seed=0).epoch(0)
+    together = list(tensors.batches(rows, real))
+    assert len(together) == len(rows) > 1
+    for found, own, kept in zip(together, rows, real, strict=True):
+        inputs, targets, mask = tensors.gather(own, kept)
+        if not tensors.per_task:
+            inputs, targets, mask = inputs[kept], targets[kept], mask[kept]
+        expected = assemble(tensors.tasks, inputs, targets, mask, per_task=tensors.per_task)
+        torch.testing.assert_close(found.inputs, expected.inputs, rtol=0, atol=0)
+        torch.testing.assert_close(found.targets, expected.targets, rtol=0, atol=0, equal_nan=True)
+        for name in found.targets:
+            assert torch.equal(found.known(name), expected.known(name))
 
 
 def test_gathering_rows_of_several_data_sets():

@@ -6,7 +6,7 @@ training and validation parts. Several runs (seeds, learning rates) share the sa
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -23,6 +23,8 @@ from taskloom.errors import DataError, TaskError, nearest
 from taskloom.task import Task, check_tasks
 
 __all__ = ["TaskTensors"]
+
+_BYTES_AT_ONCE = 1 << 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,12 +160,28 @@ class TaskTensors:
 
     def batch(self, rows: np.ndarray, real: np.ndarray) -> Batch:
         """The batch of some rows: (b,) rows, or (K, b) for several data sets; ``real`` is False on padding."""
-        if not (self._is_complete and real.all()):
-            return assemble(self.tasks, *self.gather(rows, real), per_task=self.per_task)
-        # without gaps nothing has to be masked: a small network would spend a tenth of a step on masks
-        index = torch.from_numpy(np.ascontiguousarray(rows))
-        inputs, targets = self.inputs.index_select(0, index), self.targets.index_select(0, index)
-        return assemble(self.tasks, inputs, targets, None, per_task=False)
+        return next(self.batches(rows[None], real[None]))
+
+    def batches(self, rows: np.ndarray, real: np.ndarray) -> Iterator[Batch]:
+        """The batches of several steps, one after another: what :meth:`batch` takes with a first axis of steps.
+
+        Rows of one data set lose their padding here: batches of one network need not all be of one size. Their values
+        are fetched for as many steps at once as fit into a cache, since fetching costs as much as a small layer.
+        """
+        if self.per_task:
+            for own, known in zip(rows, real, strict=True):
+                yield assemble(self.tasks, *self.gather(own, known), per_task=True)
+            return
+        row_bytes = self.inputs[:1].nbytes + self.targets[:1].nbytes
+        many = max(1, _BYTES_AT_ONCE // max(1, row_bytes * rows.shape[1]))
+        for start in range(0, len(rows), many):
+            some, known = rows[start : start + many], real[start : start + many]
+            sizes = known.sum(axis=1).tolist()
+            index = torch.from_numpy(some[known])
+            inputs, targets = (part.index_select(0, index).split(sizes) for part in (self.inputs, self.targets))
+            masks = [None] * len(sizes) if self._is_complete else self.mask.index_select(0, index).split(sizes)
+            for one in zip(inputs, targets, masks, strict=True):
+                yield assemble(self.tasks, *one, per_task=False)
 
     def gather(self, rows: np.ndarray, real: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
         """Dense inputs, targets and mask of some rows, in the form that :func:`assemble` takes."""

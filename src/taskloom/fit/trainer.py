@@ -96,9 +96,8 @@ class TensorBatches:
         self.epoch = epoch
 
     def __iter__(self) -> Iterator[Batch]:
-        rows, real = self._order.epoch(self.epoch)
-        for step in range(len(rows)):
-            yield self._tensors.batch(rows[step], real[step])
+        # a generator: Lightning may ask for the iterator first and name the epoch afterwards
+        yield from self._tensors.batches(*self._order.epoch(self.epoch))
 
 
 class ValidationBatch:
