@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import json
+
 import lightning.pytorch as pl
 import numpy as np
 import pytest
@@ -9,10 +12,11 @@ import torch
 
 import taskloom as tl
 from taskloom.couplings import PairwiseDistance
-from taskloom.errors import EngineError
+from taskloom.errors import TaskError
+from taskloom.fit.checkpoint import load
 from taskloom.fit.trainer import TrainerOptions
 from taskloom.fit.training import Schedule, is_trained_in_phases
-from taskloom.nn import MLP, HardSharing, SoftSharing
+from taskloom.nn import MLP, HardSharing, PartialSharing, SoftSharing
 from taskloom.nn.phase import Phase
 
 SHORT = Schedule(max_epochs=4, batch_size=16)
@@ -154,10 +158,142 @@ def test_an_interrupted_call_goes_on_in_its_phase(multi_label, tmp_path, epoch):
     assert whole.steps == again.steps
 
 
-@pytest.mark.parametrize("phase", [Phase(name="search", split="policy"), Phase(name="again", fresh_weights=True)])
-def test_what_cannot_be_done_is_said(multi_label, phase):
-    with pytest.raises(EngineError, match=phase.name):
-        tl.fit(Phased(multi_label.tasks, phase), multi_label, schedule=SHORT)
+def test_weights_and_policy_are_learned_on_different_rows(multi_label):
+    seen = {"weights": [], "policy": [], "train": []}
+
+    class Watch(pl.Callback):
+        def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+            seen[pl_module.phase.split].append(batch.inputs.clone())
+
+    phases = [Phase(name=split, epochs=1, split=split) for split in seen]
+    tl.fit(
+        Phased(multi_label.tasks, *phases),
+        multi_label,
+        schedule=SHORT,
+        trainer=TrainerOptions(callbacks=(Watch(),)),
+    )
+    rows = {split: {tuple(row.tolist()) for row in torch.cat(parts)} for split, parts in seen.items()}
+    assert not rows["weights"] & rows["policy"]
+    assert rows["weights"] | rows["policy"] == rows["train"]
+    assert 0.15 < len(rows["policy"]) / len(rows["train"]) < 0.3
+
+
+def test_a_loader_cannot_be_divided(multi_label):
+    rows = torch.from_numpy(multi_label.train)
+    targets = {task.name: multi_label.targets[rows, k].double() for k, task in enumerate(multi_label.tasks)}
+    loader = [(multi_label.inputs[rows], targets)]
+    model = Phased(multi_label.tasks, Phase(name="search", epochs=1, split="policy")).to(multi_label.inputs.dtype)
+    with pytest.warns(UserWarning, match="'policy' part of the training data"):
+        tl.fit(model, (loader, loader), schedule=SHORT)
+
+
+def test_fresh_weights_are_new_and_follow_the_seed(multi_label):
+    def start_of_second(seed, *, fresh):
+        states = []
+
+        class Watch(pl.Callback):
+            def on_train_start(self, trainer, pl_module):
+                states.append(weights(pl_module.model))
+
+        phases = Phase(name="one", epochs=1), Phase(name="two", epochs=1, fresh_weights=fresh)
+        options = TrainerOptions(callbacks=(Watch(),))
+        tl.fit(Phased(multi_label.tasks, *phases), multi_label, schedule=SHORT, trainer=options, seed=seed)
+        return states[1]
+
+    assert changed(start_of_second(0, fresh=True), start_of_second(0, fresh=True)) == set()
+    assert changed(start_of_second(0, fresh=True), start_of_second(1, fresh=True)) == {"encoder", "heads"}
+    assert changed(start_of_second(0, fresh=True), start_of_second(0, fresh=False)) == {"encoder", "heads"}
+
+
+def test_fresh_weights_need_a_way_to_draw_them(multi_label):
+    model = Phased(multi_label.tasks, Phase(name="again", fresh_weights=True))
+    model.encoder.scale = torch.nn.Parameter(torch.ones(()))
+    with pytest.raises(TaskError, match=r"encoder\.scale"):
+        tl.fit(model, multi_label, schedule=SHORT)
+
+
+class Deriving(Phased):
+    """Learns nothing of a structure, but derives a network in which every task has its own encoder."""
+
+    def derive(self):
+        table = [{task: task for task in self.tasks}]
+        derived = PartialSharing([self.encoder], self.task_objects, table=table, same_start=True)
+        derived.heads.load_state_dict(self.heads.state_dict())
+        return derived.to(next(self.parameters()))
+
+    def structure(self):
+        return "split"
+
+    def with_structure(self, structure):
+        assert [*structure[0].values()] == list(range(len(self.tasks)))
+        return self.derive()
+
+
+def test_a_derived_network_is_stored_and_read(multi_label, tmp_path):
+    model = Deriving(multi_label.tasks, Phase(name="search", epochs=1, derives=True), Phase(name="retrain", epochs=1))
+    assert model.structure() == "split"
+    trained = tl.fit(model, multi_label, schedule=SHORT, out=tmp_path)
+    assert trained.skeleton.structure() is not None
+    assert json.loads((tmp_path / "fit.json").read_text())["structure"] == trained.skeleton.structure()
+    inputs = multi_label.inputs[:5].to(next(trained.model.parameters()).dtype)
+    again = load(tmp_path, model).model
+    for name, outputs in trained.model(inputs).items():
+        assert torch.equal(again(inputs)[name], outputs)
+
+
+def test_a_phase_hands_on_the_derived_network(multi_label, tmp_path):
+    reviewed = []
+
+    def model():
+        def review(batches):
+            assert not torch.is_grad_enabled()
+            reviewed.append(sum(len(batch.inputs) for batch in batches))
+
+        search = Phase(name="search", epochs=1, split="weights", review=review, derives=True)
+        return Deriving(multi_label.tasks, search, Phase(name="retrain", epochs=2))
+
+    result = tl.fit(model(), multi_label, schedule=SHORT, out=tmp_path)
+    assert isinstance(result.model, PartialSharing)
+    assert 0.7 < reviewed[0] / len(multi_label.rows("train")) < 0.9
+    assert result.history.epochs == 3
+    encoders = result.model.stages[0]
+    assert not torch.equal(*(next(encoder.parameters()) for encoder in encoders[:2]))  # they went on alone
+    assert result.best_epoch == 2
+
+
+class Splitting(Phased):
+    """Replaces the first layer of its encoder by a copy between its phases."""
+
+    def phases(self):
+        yield Phase(name="one", epochs=1, on_exit=self.split)
+        yield Phase(name="two", epochs=1, inherits=lambda: self.origins)
+
+    def split(self):
+        old = self.encoder[0]
+        self.encoder[0] = copy.deepcopy(old)
+        self.origins = {parameter: parameter for parameter in self.parameters()}
+        self.origins |= dict(zip(self.encoder[0].parameters(), old.parameters(), strict=True))
+
+
+def test_copies_take_over_the_moments(multi_label):
+    moments = []
+
+    class Watch(pl.Callback):
+        def note(self, trainer, pl_module):
+            state = trainer.optimizers[0].state
+            moments.append([state[parameter]["exp_avg"].clone() for parameter in pl_module.model.parameters()])
+
+        def on_train_start(self, trainer, pl_module):
+            if trainer.optimizers[0].state:
+                self.note(trainer, pl_module)
+
+        on_train_end = note
+
+    options = TrainerOptions(callbacks=(Watch(),))
+    tl.fit(Splitting(multi_label.tasks), multi_label, schedule=SHORT, trainer=options)
+    end_of_one, start_of_two, _ = moments
+    assert all(torch.equal(*pair) for pair in zip(end_of_one, start_of_two, strict=True))
+    assert any(moment.any() for moment in start_of_two)
 
 
 def test_which_models_are_trained_in_phases(multi_label):

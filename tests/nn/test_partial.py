@@ -124,3 +124,19 @@ def test_new_task_beside_another() -> None:
     assert [len(stage) for stage in larger.stages] == [1, 2]
     apart = model.add_task(Task(name="d", kind=Regression()))
     assert [len(stage) for stage in apart.stages] == [1, 3]
+
+
+def test_another_table_for_the_same_stages():
+    tasks = [Task(name=name, kind=Regression()) for name in "abc"]
+    stages = [nn.Linear(3, 4), nn.Linear(4, 4)]
+    one = PartialSharing(stages, tasks, table=[dict.fromkeys("abc", 0), {"a": 0, "b": 0, "c": 1}])
+    apart = one.with_structure([{"a": 0, "b": 0, "c": 1}, {"a": 0, "b": 1, "c": 2}])
+    assert [len(stage) for stage in apart.stages] == [2, 3]
+    assert apart.structure() == [{"a": 0, "b": 0, "c": 1}, {"a": 0, "b": 1, "c": 2}]
+    together = apart.with_structure(one.structure())
+    assert [len(stage) for stage in together.stages] == [1, 2]
+    assert {name: value.shape for name, value in together.state_dict().items()} == {
+        name: value.shape for name, value in one.state_dict().items()
+    }
+    with pytest.raises(TaskError, match="'c'"):
+        one.with_structure([{"a": 0, "b": 0}, {"a": 0, "b": 0}])

@@ -47,6 +47,8 @@ class RowOrder:
         seed: base seed; the stream is named ``"order"``.
 
     Attributes:
+        seed: base seed.
+        batch_size: largest number of rows of one step.
         steps: number of steps of an epoch: the largest n / batch_size over the tasks, rounded up.
         width: number of slots of a step (of one task).
         per_task: True with several data sets.
@@ -70,6 +72,7 @@ class RowOrder:
         if batch_size < 1:
             raise DataError(f"batch_size must be at least 1, found {batch_size}")
         self.seed = seed
+        self.batch_size = batch_size
         self.steps = math.ceil(int(counts.max()) / batch_size)
         bounds = counts[:, None] * np.arange(self.steps + 1) // self.steps  # (K, steps + 1)
         sizes = np.diff(bounds, axis=1)  # (K, steps)

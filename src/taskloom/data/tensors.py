@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from taskloom._rng import numpy_stream
 from taskloom.data.batch import Batch, assemble
 from taskloom.data.multitask import MultiTaskData
 from taskloom.data.order import RowOrder, automatic_batch_size
@@ -138,6 +139,23 @@ class TaskTensors:
         ids = self.task_ids[chosen]
         own = known[np.arange(len(chosen)), ids]
         return [chosen[own & (ids == position)] for position in range(len(self.tasks))]
+
+    def train_part(self, name: str, *, seed: int) -> np.ndarray:
+        """Rows of the ``"weights"`` part (80 %) or the ``"policy"`` part of the training rows.
+
+        Rows of each task, or with the same labels known, are divided separately, so that a task with two rows or more
+        has rows in both parts.
+        """
+        known = self._known[self.train]
+        kinds = known if self.task_ids is None else self.task_ids[self.train][:, None]
+        _, kind = np.unique(kinds, axis=0, return_inverse=True)
+        policy = np.zeros(len(self.train), dtype=bool)
+        for number in range(int(kind.max()) + 1):
+            own = np.flatnonzero(kind.reshape(-1) == number)
+            chosen = max(1, round(0.2 * len(own))) if len(own) > 1 else 0
+            policy[numpy_stream(seed, "policy part", number).permutation(own)[:chosen]] = True
+        rows: np.ndarray = self.train[policy if name == "policy" else ~policy]
+        return rows
 
     def labelled_rows(self, part: str) -> tuple[int, ...]:
         """Known targets of each task in a part; with several data sets, in the task's own rows."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -63,6 +64,17 @@ class TrainingBatches(LoaderBatches):
     @property
     def sampler(self) -> TrainingBatches:
         """Where Lightning looks for ``set_epoch``."""
+        return self
+
+    def part(self, split: str) -> TrainingBatches:
+        """All batches: a loader cannot be divided. Says so when a phase wants weights and policy on different rows."""
+        if split != "train":
+            warnings.warn(
+                f"the model wants the {split!r} part of the training data, which a data loader cannot be divided into; "
+                "weights and policy are learned on the same batches. Give a MultiTaskData or TaskTensors to have them "
+                "learned on different rows",
+                stacklevel=2,
+            )
         return self
 
     def set_epoch(self, epoch: int) -> None:

@@ -38,4 +38,5 @@ def train_with_trainer(training: Training, *, options: TrainerOptions | None = N
         schedule=training.schedule,
         measures=training.measures,
         options=options or TrainerOptions(),
+        seed=training.seed,
     )

@@ -52,6 +52,7 @@ def save(result: FitResult, folder: str | Path) -> None:
         "steps": result.steps,
         "seconds": result.seconds,
         "measured": list(history.measured),
+        "structure": result.skeleton.structure(),
         "preparation": result.preparation.to_dict() if result.preparation is not None else None,
     }
     for name in ("train_loss", "validation_loss", "weights", "score", "gramians"):
@@ -127,6 +128,8 @@ def load(folder: str | Path, model: MultiTaskModel) -> FitResult:
         state: dict[str, Tensor] = load_file(folder / _WEIGHTS)
     except (OSError, ValueError) as error:
         raise ExportError(f"{folder} holds no training that can be read ({error}); give what tl.fit wrote") from error
+    if description.get("structure") is not None:
+        model = model.with_structure(description["structure"])
     expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     found = {name: tuple(value.shape) for name, value in state.items()}
     if expected != found or list(model.tasks) != description["tasks"]:

@@ -203,4 +203,5 @@ def _fit_loaders(
         schedule=schedule,
         measures=lambda epoch: every > 0 and len(checked) > 1 and epoch % every == 0,
         options=options,
+        seed=seed,
     )

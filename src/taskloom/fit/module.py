@@ -19,6 +19,7 @@ from taskloom.engine.combine import balance, weighted_sum
 from taskloom.engine.measure import measure
 from taskloom.errors import DataError
 from taskloom.fit._adamw import LeanAdamW
+from taskloom.fit._moments import inherit_moments
 from taskloom.fit._observe import SecondLook
 from taskloom.fit.training import Objective, OptimiserSettings
 from taskloom.losses import task_losses
@@ -93,6 +94,12 @@ class MultiTaskModule(pl.LightningModule):
             self.__dict__[name] = value
         else:
             super().__setattr__(name, value)
+
+    def become(self, model: MultiTaskModel) -> None:
+        """Go on with another network for the same tasks."""
+        self.model = model
+        self._optimisers.clear()
+        self._second_look = SecondLook(model, self.tasks) if self.balancer.observes else None
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """Leave batches on the CPU as they are; looking through them for tensors takes as long as a small layer."""
@@ -243,8 +250,11 @@ class MultiTaskModule(pl.LightningModule):
         """
         learning = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         key = (self.phase.optimiser, tuple(map(id, learning)))
-        if key not in self._optimisers:
-            self._optimisers[key] = self._new_optimiser(learning)
+        if key not in self._optimisers or self.phase.inherits is not None:
+            made = self._new_optimiser(learning)
+            if self.phase.inherits is not None:
+                inherit_moments(made, self._optimisers.values(), self.phase.inherits())
+            self._optimisers[key] = made
         return self._optimisers[key]
 
     def _new_optimiser(self, learning: list[torch.nn.Parameter]) -> torch.optim.Optimizer:

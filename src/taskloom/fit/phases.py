@@ -6,13 +6,14 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import chain
-from typing import Any
+from typing import Any, Protocol
 
 import lightning.pytorch as pl
 import numpy as np
+import torch
 
+from taskloom._rng import initial_weights
 from taskloom.data.batch import Batch
-from taskloom.errors import EngineError
 from taskloom.fit.module import MultiTaskModule
 from taskloom.fit.result import FitResult, History
 from taskloom.fit.trainer import TrainerOptions, run_trainer
@@ -23,15 +24,25 @@ from taskloom.nn.phase import Phase
 __all__ = ["run_phases"]
 
 
+class TrainingData(Protocol):
+    """The batches of one epoch after another, of which a phase may ask for a part."""
+
+    def __iter__(self) -> Iterator[Batch]: ...
+
+    def part(self, split: str) -> Iterable[Batch]:
+        """The batches of ``"train"`` (all), ``"weights"`` (80 %) or ``"policy"`` (the other 20 %)."""
+
+
 def run_phases(
     module: MultiTaskModule,
-    batches: Iterable[Batch],
+    batches: TrainingData,
     validation: Iterable[Batch],
     *,
     skeleton: MultiTaskModel,
     schedule: Schedule,
     measures: Callable[[int], bool],
     options: TrainerOptions,
+    seed: int,
 ) -> FitResult:
     """Train a model phase after phase, as its ``phases()`` say; most models have a single plain one.
 
@@ -42,18 +53,16 @@ def run_phases(
 
     Args:
         module: the network and the balancer; its weights change.
-        batches: as for :func:`~taskloom.fit.trainer.run_trainer`, like all that follow.
-        validation: validation batches.
+        batches: training batches, of which a phase may want a part.
+        validation: validation batches, as for :func:`~taskloom.fit.trainer.run_trainer`, like all that follow.
         skeleton: a network of the same structure for the result, unless phases change it.
         schedule: length of phases that do not give their own.
         measures: whether conflicts are measured in an epoch.
         options: how the Trainer runs.
+        seed: base seed of the weights that phases draw anew.
 
     Returns:
         the network as the last phase leaves it. A last phase of so few steps that no epoch ends has no score.
-
-    Raises:
-        EngineError: a phase needs what is not there yet (a part of the training data of its own).
     """
     if not is_trained_in_phases(module.model):
         return run_trainer(
@@ -61,19 +70,17 @@ def run_phases(
         )
     results: list[FitResult] = []
     for position, phase in enumerate(module.model.phases()):
-        if phase.split != "train" or phase.fresh_weights:
-            raise EngineError(
-                f"phase {phase.name!r} of {type(module.model).__name__} wants data of its own (split={phase.split!r}) "
-                f"or fresh weights (fresh_weights={phase.fresh_weights}); tl.fit cannot do that yet: train this model "
-                "in a loop of your own"
-            )
         if phase.on_enter is not None:
             phase.on_enter()
+        if phase.fresh_weights:
+            with initial_weights(seed, f"phase {position}"):
+                module.model.reset_weights()
         module.phase = phase
+        part = batches.part(phase.split)
         with _learning(module.model, phase):
             result = run_trainer(
                 module,
-                batches,
+                part,
                 validation,
                 skeleton=module.model,
                 schedule=replace(schedule, max_epochs=phase.epochs, patience=phase.epochs)
@@ -90,9 +97,20 @@ def run_phases(
             module.model.load_state_dict(dict(result.state))
         else:
             results[-1] = replace(result, best_epoch=result.history.epochs - 1)
-        if phase.on_exit is not None:
-            phase.on_exit()
-    return _joined(results)
+        _finish(module, phase, part)
+    return _joined(results, skeleton=module.model)
+
+
+def _finish(module: MultiTaskModule, phase: Phase, batches: Iterable[Batch]) -> None:
+    """What follows the last step of a phase: a look at the data, a hook, another network."""
+    if phase.review is not None:
+        module.model.eval()
+        with torch.no_grad():
+            phase.review(batches)
+    if phase.on_exit is not None:
+        phase.on_exit()
+    if phase.derives:
+        module.become(module.model.derive())
 
 
 @contextmanager
@@ -141,8 +159,8 @@ def _options(options: TrainerOptions, phase: Phase, position: int) -> TrainerOpt
     return replace(options, callbacks=(*options.callbacks, *hooks), checkpoints=folder)
 
 
-def _joined(results: list[FitResult]) -> FitResult:
-    """The last phase's result with the history, steps and time of all."""
+def _joined(results: list[FitResult], *, skeleton: MultiTaskModel | None = None) -> FitResult:
+    """The last phase's result with the history, steps and time of all, and the network as it is now."""
     histories = [result.history for result in results]
     starts = np.cumsum([0, *(history.epochs for history in histories)])
     columns = {
@@ -150,7 +168,7 @@ def _joined(results: list[FitResult]) -> FitResult:
         for name in ("train_loss", "validation_loss", "weights", "score", "gramians")
     }
     measured = tuple(int(start) + epoch for start, one in zip(starts, histories) for epoch in one.measured)
-    last = results[-1]
+    last = results[-1] if skeleton is None else replace(results[-1], skeleton=skeleton)
     return replace(
         last,
         state={name: value.detach().cpu().clone() for name, value in last.skeleton.state_dict().items()},

@@ -7,7 +7,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +88,14 @@ class TensorBatches:
         self._order = order
         self.epoch = 0
         self.sampler = self  # where Lightning looks for set_epoch
+
+    def part(self, split: str) -> TensorBatches:
+        """The batches of a part of the training rows: all, or those for learning weights or a policy."""
+        if split == "train":
+            return self
+        rows = self._tensors.train_part(split, seed=self._order.seed)
+        tensors = replace(self._tensors, train=rows)
+        return TensorBatches(tensors, tensors.order(batch_size=self._order.batch_size, seed=self._order.seed))
 
     def __len__(self) -> int:
         return self._order.steps

@@ -11,7 +11,7 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import compress
+from itertools import compress, islice
 
 import torch
 from torch import Tensor
@@ -146,7 +146,8 @@ def is_trained_in_phases(model: MultiTaskModel) -> bool:
     """
     if type(model).phases is MultiTaskModel.phases:
         return False
-    phases = list(copy.deepcopy(model).phases())  # a copy: what stands between two phases may change the model
+    # of a copy, and no more than two: what stands between phases may change the model, and may go on until trained
+    phases = list(islice(copy.deepcopy(model).phases(), 2))
     return len(phases) != 1 or dataclasses.replace(phases[0], name="") != Phase(name="")
 
 

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal, Self
 from torch import Tensor, nn
 
 from taskloom.nn._inputs import read_request
+from taskloom.nn._reset import reset_weights
 from taskloom.nn.cut import NoCommonFeature
 from taskloom.nn.parallel import Parallel
 from taskloom.nn.phase import Phase
@@ -131,9 +132,25 @@ class MultiTaskModel(nn.Module):
         """How to train: one phase that trains everything."""
         yield Phase(name="train")
 
-    def derive(self) -> Self:
+    def derive(self) -> MultiTaskModel:
         """The model with its learned discrete structure frozen; itself where no structure is learned."""
         return self
+
+    def structure(self) -> Any:
+        """The chosen discrete structure as plain data that JSON can hold; None where there is none."""
+        return None
+
+    def with_structure(self, structure: Any) -> MultiTaskModel:
+        """The network that :meth:`derive` gives for a structure, whatever was learned; its weights do not matter."""
+        raise NotImplementedError(f"{type(self).__name__} has no discrete structure")
+
+    def reset_weights(self) -> None:
+        """Draw new weights for all that ``reset_parameters`` covers; logits of a structure stay as they are.
+
+        Raises:
+            TaskError: shared or task parameters that no ``reset_parameters`` covers.
+        """
+        reset_weights(self)
 
     def export(self, task: str | None = None) -> nn.Module:
         """A copy for use: a plain module inputs -> outputs of one task, or the whole model in evaluation mode."""

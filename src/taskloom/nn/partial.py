@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from typing import Any, Self
@@ -139,6 +140,22 @@ class PartialSharing(MultiTaskModel):
     def path(self, task: str) -> nn.Module:
         index = self.position(task)
         return nn.Sequential(*self._modules_of(task), self.heads[index])
+
+    def structure(self) -> list[dict[str, int]]:
+        """The table: per stage, task -> index of its module."""
+        return [dict(groups) for groups in self.groups]
+
+    def with_structure(self, structure: list[dict[str, int]]) -> PartialSharing:
+        """The same stages under another table; modules of a new group are copies of the first."""
+        other = copy.deepcopy(self)
+        check_table(structure, self.tasks, n_stages=len(self.stages), tree=self.tree)
+        other.groups = [dict(row) for row in structure]
+        for stage, row in zip(other._stages(), structure, strict=True):
+            n_groups = max(row.values()) + 1
+            while len(stage) < n_groups:
+                add_copy(stage)
+            del stage[n_groups:]
+        return other
 
     def add_task(
         self,

@@ -52,6 +52,12 @@ class Condition(nn.Module):
         """Initial vector of a task, shape (d,)."""
         return torch.zeros(self.width) if self.zero_start else torch.randn(self.width) / self.width**0.5
 
+    def reset_parameters(self) -> None:
+        """Draw new vectors; subclasses also start their projection anew."""
+        with torch.no_grad():
+            for vector in self.vectors:
+                vector.copy_(self.new_vector())
+
     def forward(self, features: Tensor, members: Sequence[int], rows: Tensor) -> Tensor:
         """Condition each row on its task.
 

@@ -40,6 +40,15 @@ class FiLM(Condition):
         self.project: nn.Linear | None = None
         if width is not None:
             self.project = nn.Linear(width, 2 * features)
+            self._close()
+
+    def reset_parameters(self) -> None:
+        super().reset_parameters()
+        self._close()
+
+    def _close(self) -> None:
+        """Start unconditioned: gamma = 1, beta = 0."""
+        if self.project is not None:
             nn.init.zeros_(self.project.weight)
             nn.init.zeros_(self.project.bias)
 

@@ -30,6 +30,14 @@ class EmbeddingGate(Condition):
     def __init__(self, n_tasks: int, features: int, *, width: int = 8, dimension: int = 1) -> None:
         super().__init__(n_tasks, width=width, dimension=dimension)
         self.project = nn.Linear(width, features)
+        self._open()
+
+    def reset_parameters(self) -> None:
+        super().reset_parameters()
+        self._open()
+
+    def _open(self) -> None:
+        """Start mostly open."""
         nn.init.zeros_(self.project.weight)
         nn.init.constant_(self.project.bias, 2.0)
 
