@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from taskloom.errors import TaskError
 
@@ -50,6 +50,10 @@ class ParameterCoupling:
 
     def check(self, n_tasks: int) -> None:
         """Raise if the coupling does not fit this number of tasks; default: every number fits."""
+
+    def without(self, index: int) -> Self:
+        """The coupling of the tasks other than one; default: itself, where tasks are not told apart."""
+        return self
 
     def distance(self, stacks: Mapping[str, Tensor], centre: Mapping[str, Tensor] | None = None) -> Tensor:
         """Penalty without its strength.

@@ -10,8 +10,8 @@ With theta_t the parameters of task t and mean their average over the K tasks::
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 
@@ -155,6 +155,11 @@ class GraphDistance(ParameterCoupling):
         """Raise TaskError unless the matrix has one row per task."""
         if len(self.similarity) != n_tasks:
             raise TaskError(f"similarity is for {len(self.similarity)} tasks, but the model has {n_tasks}")
+
+    def without(self, index: int) -> Self:
+        """The graph without one of its tasks."""
+        kept = np.delete(np.delete(np.asarray(self.similarity), index, axis=0), index, axis=1)
+        return replace(self, similarity=tuple(map(tuple, kept.tolist())))
 
     def distance(self, stacks: Mapping[str, Tensor], centre: Mapping[str, Tensor] | None = None) -> Tensor:
         """Sum over edges of the weighted squared distance; scalar."""

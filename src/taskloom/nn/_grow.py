@@ -1,4 +1,4 @@
-"""Adding a task to a model: copy it, freeze what should stay as it is, and let the architecture append its parts."""
+"""Adding a task to a model or removing one: copy it, and let the architecture append or drop its parts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from taskloom.task import Task, check_tasks
 if TYPE_CHECKING:
     from taskloom.nn.model import Freeze, MultiTaskModel
 
-__all__ = ["add_copy", "freeze_module", "grown"]
+__all__ = ["add_copy", "freeze_module", "grown", "shrunk"]
 
 Model = TypeVar("Model", bound="MultiTaskModel")
 
@@ -50,10 +50,33 @@ def grown(model: Model, task: Task, *, freeze: Freeze, shared: Sequence[str]) ->
     elif freeze == "shared":
         for name in shared:
             freeze_module(getattr(new, name))
-    new.task_objects = tasks
-    new.tasks = tuple(each.name for each in tasks)
-    new._positions = {name: index for index, name in enumerate(new.tasks)}
+    _rename(new, tasks)
     return new
+
+
+def shrunk(model: Model, task: str) -> Model:
+    """A deep copy without a task, after the architecture has dropped the parts of it.
+
+    Args:
+        model: the model; it is not changed.
+        task: name of the task that goes.
+
+    Raises:
+        TaskError: the model has no such task, or no other.
+    """
+    index = model.position(task)
+    if len(model.tasks) == 1:
+        raise TaskError(f"{task!r} is the only task of the model; a model needs at least one task")
+    new = copy.deepcopy(model)
+    new.forget(index)
+    _rename(new, (*model.task_objects[:index], *model.task_objects[index + 1 :]))
+    return new
+
+
+def _rename(model: MultiTaskModel, tasks: tuple[Task, ...]) -> None:
+    model.task_objects = tasks
+    model.tasks = tuple(each.name for each in tasks)
+    model._positions = {name: index for index, name in enumerate(model.tasks)}
 
 
 def add_copy(modules: Parallel) -> None:

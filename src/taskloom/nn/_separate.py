@@ -66,3 +66,7 @@ class SeparateEncoders(MultiTaskModel):
         add_copy(model.encoders)
         model.heads.append(build_head(task, model.encoders[-1], others=self.heads, head=head, example=example))
         return model
+
+    def forget(self, index: int) -> None:
+        super().forget(index)
+        del self.encoders[index]

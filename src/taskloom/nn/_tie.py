@@ -79,6 +79,10 @@ class Tie(nn.Module):
         """The common copy, if the coupling has one."""
         return (parameter for parameter in self.centre if parameter.requires_grad)
 
+    def forget(self, index: int) -> None:
+        """Go on without the network with this index, in place; a common copy stays."""
+        self.coupling = self.coupling.without(index)
+
     def recheck(self, networks: Parallel, task_names: Sequence[str]) -> None:
         """Check the networks again after one was added; a common copy that was not needed for one task is made."""
         self.coupling.check(len(networks))

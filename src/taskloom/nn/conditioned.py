@@ -207,6 +207,12 @@ class Conditioned(MultiTaskModel):
             model.heads.append(build_head(task, model.encoder, others=self.heads, head=head, example=example))
         return model
 
+    def forget(self, index: int) -> None:
+        for condition in self._conditions():
+            condition.forget(index)
+        if not self.has_common_head:
+            super().forget(index)
+
 
 def _check_conditions(conditions: Mapping[int, Condition], n_stages: int, n_tasks: int) -> None:
     if not conditions:

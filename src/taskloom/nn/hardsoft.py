@@ -147,3 +147,8 @@ class HardSoftMix(MultiTaskModel):
         model.heads.append(build_head(task, model.encoders[-1], others=self.heads, head=head, example=example))
         model.tie.recheck(model.encoders, model.tasks)
         return model
+
+    def forget(self, index: int) -> None:
+        super().forget(index)
+        del self.encoders[index]
+        self.tie.forget(index)

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal, Self
 
 from torch import Tensor, nn
 
+from taskloom.nn._grow import shrunk
 from taskloom.nn._inputs import read_request
 from taskloom.nn._reset import reset_weights
 from taskloom.nn.cut import NoCommonFeature
@@ -165,6 +166,22 @@ class MultiTaskModel(nn.Module):
     def add_task(self, task: Task, *, freeze: Freeze = "none") -> Self:
         """A new model with one more task; ``freeze`` says which of the old parameters stay as they are."""
         raise NotImplementedError
+
+    def remove_task(self, task: str) -> Self:
+        """A new model without a task; the answers for the others stay as they are.
+
+        Raises:
+            TaskError: the model has no such task, or no other.
+        """
+        return shrunk(self, task)
+
+    def forget(self, index: int) -> None:
+        """Drop, in place, what only the task with this index needs; :meth:`remove_task` does that to a copy.
+
+        ``self.tasks`` still has the task. An architecture with more parts per task than heads drops those too.
+        """
+        if len(self.heads) == len(self.tasks):
+            del self.heads[index]
 
     def position(self, task: str) -> int:
         """Index of a task; raises UnknownTask."""

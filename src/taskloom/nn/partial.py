@@ -192,3 +192,11 @@ class PartialSharing(MultiTaskModel):
         last = model._modules_of(task.name)[-1]
         model.heads.append(build_head(task, last, others=self.heads, head=head, example=example))
         return model
+
+    def forget(self, index: int) -> None:
+        super().forget(index)
+        for stage, groups in zip(self._stages(), self.groups, strict=True):
+            group = groups.pop(self.tasks[index])
+            if group not in groups.values():
+                del stage[group]
+                groups.update({task: other - 1 for task, other in groups.items() if other > group})

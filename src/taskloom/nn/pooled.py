@@ -91,3 +91,6 @@ class Pooled(MultiTaskModel):
         model = grown(self, task, freeze=freeze, shared=("encoder", "heads"))
         check_one_form(model.task_objects, architecture="Pooled")
         return model
+
+    def forget(self, index: int) -> None:
+        """Nothing: the network is common."""

@@ -116,3 +116,7 @@ class SoftSharing(SeparateEncoders):
         model = super().add_task(task, freeze=freeze, head=head, example=example)
         model.tie.recheck(model.encoders, model.tasks)
         return model
+
+    def forget(self, index: int) -> None:
+        super().forget(index)
+        self.tie.forget(index)

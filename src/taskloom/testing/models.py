@@ -57,6 +57,8 @@ class ModelLaws:
     """Whether all tasks must be of one kind."""
     can_add_tasks = True
     """Whether ``add_task`` is supported."""
+    can_remove_tasks = True
+    """Whether ``remove_task`` is supported."""
     vectorises = True
     """Whether the model runs under ``torch.func.vmap``; law for all but models with batch statistics."""
     sizes = (1, 2, 3, 7)
@@ -319,6 +321,26 @@ class ModelLaws:
             n_kept = sum(parameter.numel() for parameter in exported.parameters())
             assert n_kept == model.describe()["path"][task] <= model.describe()["total"]
         assert_equal(model.derive().export()(inputs), expected)
+
+    def test_remove_task(self) -> None:
+        """Without a task the others answer as before, nothing of it is left, and the groups stay a partition.
+
+        An architecture with more parts per task than its heads drops them in :meth:`MultiTaskModel.forget`.
+        """
+        if not self.can_remove_tasks:
+            return
+        model = self.build(4).eval()
+        inputs = self.make_inputs(6)
+        before = model(inputs)
+        for task in model.tasks:
+            smaller = model.remove_task(task).eval()
+            assert smaller.tasks == tuple(other for other in model.tasks if other != task)
+            assert_close(smaller(inputs), {other: before[other] for other in smaller.tasks})
+            check_partition(smaller, inputs)
+            train(smaller, inputs)
+        assert_equal(model(inputs), before)
+        alone = self.build(1)
+        assert_raises(lambda: alone.remove_task(alone.tasks[0]), TaskError, "only task")
 
     def test_add_task(self) -> None:
         """After ``add_task(freeze="old")`` and training, old answers are bit-equal; the groups stay a partition."""

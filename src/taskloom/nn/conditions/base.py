@@ -100,6 +100,13 @@ class Condition(nn.Module):
             self.n_tasks += 1
         return self
 
+    def forget(self, index: int) -> None:
+        """Drop the task with this index, in place."""
+        if self.width:
+            kept = [vector for position, vector in enumerate(self.vectors) if position != index]
+            self.vectors = nn.ParameterList(kept)
+        self.n_tasks -= 1
+
     def _aligned(self, vector: Tensor, features: Tensor) -> Tensor:
         """View (n, C) so that it broadcasts against features with C on the conditioned axis."""
         shape = [1] * features.ndim

@@ -31,24 +31,29 @@ class OneHotConcat(Condition):
     def __init__(self, n_slots: int, *, dimension: int = 1) -> None:
         super().__init__(n_slots, width=0, dimension=dimension)
         self.n_slots = n_slots
-        self.first_slot = 0
+        self.slots = tuple(range(n_slots))  # of each task, then the spare ones
 
     def forward(self, features: Tensor, members: Sequence[int], rows: Tensor) -> Tensor:
-        codes = self.first_slot + torch.as_tensor(list(members), device=features.device)[rows]  # (n,)
+        codes = torch.as_tensor([self.slots[member] for member in members], device=features.device)[rows]  # (n,)
         slots = torch.arange(self.n_slots, device=features.device)
         return self._append(features, (codes.unsqueeze(-1) == slots).to(features.dtype))
 
     def only(self, index: int) -> Self:
         """A copy that always gives the code of one task."""
         alone = super().only(index)
-        alone.first_slot = self.first_slot + index
+        alone.slots = (self.slots[index],)
         return alone
 
     def add_task(self, n_tasks: int) -> Self:
         """Take a spare slot; raises TaskError when there is none."""
-        if n_tasks > self.n_slots:
+        if n_tasks > len(self.slots):
             raise TaskError(
-                f"the one-hot code has {self.n_slots} slots, all in use; build the model with spare slots, "
+                f"the one-hot code has {len(self.slots)} slots, all in use; build the model with spare slots, "
                 f"OneHotConcat({n_tasks}) or more, or use EmbeddingConcat"
             )
         return self
+
+    def forget(self, index: int) -> None:
+        """Never use the slot of this task again: the layer behind it has learned what it meant."""
+        super().forget(index)
+        self.slots = (*self.slots[:index], *self.slots[index + 1 :])
