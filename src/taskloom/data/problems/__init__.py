@@ -1,4 +1,4 @@
-"""Generated problems with known answers, and one built from the digits that come with scikit-learn."""
+"""Generated problems with known answers, and pictures of two digits, of scikit-learn's or of MNIST's."""
 
 from taskloom._lazy import attach
 
@@ -9,6 +9,7 @@ __getattr__, __dir__, __all__ = attach(
         "RelatedRegression": "synthetic",
         "TwoTaskToy": "two_task_toy",
         "convex_quadratics": "quadratics",
+        "multi_mnist": "multi_mnist",
         "overlaid_digits": "digits",
         "related_regression": "synthetic",
     },

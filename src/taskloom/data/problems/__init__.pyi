@@ -1,6 +1,7 @@
 # Written by tools/write_stubs.py from the names in __init__.py; run `make stubs` after changing those.
 
 from taskloom.data.problems.digits import overlaid_digits as overlaid_digits
+from taskloom.data.problems.multi_mnist import multi_mnist as multi_mnist
 from taskloom.data.problems.quadratics import ConvexQuadratics as ConvexQuadratics
 from taskloom.data.problems.quadratics import convex_quadratics as convex_quadratics
 from taskloom.data.problems.synthetic import RelatedRegression as RelatedRegression
@@ -12,6 +13,7 @@ __all__ = [
     "RelatedRegression",
     "TwoTaskToy",
     "convex_quadratics",
+    "multi_mnist",
     "overlaid_digits",
     "related_regression",
 ]
