@@ -61,6 +61,8 @@ __getattr__, __dir__, __all__ = attach(
         "every": "balance.wrap.every",
         "excess_mtl": "balance.rows.excess_mtl",
         "explain_cost": "engine.explain",
+        "export_onnx": "export.onnx",
+        "export_view": "export._view",
         "fairgrad": "balance.reduce.fairgrad",
         "famo": "balance.scale.famo",
         "fit": "fit.fit",

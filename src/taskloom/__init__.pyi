@@ -71,6 +71,8 @@ from taskloom.errors import ExportError as ExportError
 from taskloom.errors import StudyError as StudyError
 from taskloom.errors import TaskError as TaskError
 from taskloom.errors import TaskloomError as TaskloomError
+from taskloom.export._view import export_view as export_view
+from taskloom.export.onnx import export_onnx as export_onnx
 from taskloom.fit.fit import fit as fit
 from taskloom.fit.trainer import TrainerOptions as TrainerOptions
 from taskloom.fit.training import OptimiserSettings as OptimiserSettings
@@ -153,6 +155,8 @@ __all__ = [
     "every",
     "excess_mtl",
     "explain_cost",
+    "export_onnx",
+    "export_view",
     "fairgrad",
     "famo",
     "fit",
