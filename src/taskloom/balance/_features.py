@@ -68,8 +68,16 @@ class AtFeatures(Link):
     def check(self, tasks: Sequence[str], losses: Tensor) -> None:
         self.balancer.check(tasks, losses)
 
+    @property
+    def observes(self) -> bool:
+        """As the balancer inside."""
+        return self.balancer.observes
+
     def observe(self, losses: Tensor) -> None:
         self.balancer.observe(losses)
+
+    def end_epoch(self) -> None:
+        self.balancer.end_epoch()
 
     def reset(self) -> None:
         self.balancer.reset()
