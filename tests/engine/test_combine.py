@@ -275,97 +275,6 @@ def test_backward_twice_accumulates(network: TwoHeads, inputs: Tensor) -> None:
 # -- what goes wrong --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("make", [equal, pcgrad])
-def test_losses_that_are_not_finite(network: TwoHeads, inputs: Tensor, make: Any) -> None:
-    balancer = make()
-    broken = {**network.losses(inputs), "b": network.losses(inputs)["b"] * float("nan")}
-    with pytest.raises(BalanceError, match=r"losses of the tasks \['b'\] are not finite"):
-        balance(broken, balancer, shared=network)
-    before = {name: value.clone() for name, value in balancer.state_dict().items()}
-    skipped = balance(broken, balancer, shared=network, on_nonfinite="skip")
-    skipped.backward()
-    assert skipped.item() == 0
-    assert all(parameter.grad is None for parameter in network.parameters())
-    assert balancer.n_skipped == 1
-    after = balancer.state_dict()
-    assert all(torch.equal(before[name][:2], after[name][:2]) for name in before)
-
-
-def test_gradients_that_are_not_finite(network: TwoHeads, inputs: Tensor) -> None:
-    z = network.trunk(inputs)
-    losses = {"a": z.mean(), "b": (z - z).sum().sqrt()}  # 0 with an infinite slope
-    with pytest.raises(BalanceError, match=r"gradients of the tasks \['b'\] are not finite"):
-        balance(losses, pcgrad(), shared=network)
-
-
-def test_negative_losses_are_named_before_anything_is_computed(network: TwoHeads, inputs: Tensor) -> None:
-    balancer = uncertainty(GAUSSIAN)
-    balancer.bind(TASKS)
-    losses = {task: -loss for task, loss in network.losses(inputs).items()}
-    with pytest.raises(BalanceError, match="are negative"):
-        balance(losses, balancer, shared=network)
-
-
-def test_wrong_losses_are_named(network: TwoHeads, inputs: Tensor) -> None:
-    def give(losses: Any) -> None:
-        balance(losses, pcgrad(), shared=network)
-
-    fine = network.losses(inputs)
-    with pytest.raises(EngineError, match="must be a mapping"):
-        give(list(fine.values()))
-    with pytest.raises(EngineError, match="losses is empty"):
-        give({})
-    with pytest.raises(EngineError, match=r"the loss of task 'a' is 1\.0"):
-        give({"a": 1.0})
-    with pytest.raises(EngineError, match=r"shape \(2,\), expected a scalar"):
-        give({"a": torch.ones(2, requires_grad=True)})
-    with pytest.raises(EngineError, match=r"\['b'\] require no gradient"):
-        give({**fine, "b": fine["b"].detach()})
-    with torch.no_grad(), pytest.raises(EngineError, match="switched off"):
-        give(fine)
-    meta = torch.ones((), device="meta", requires_grad=True)
-    with pytest.raises(EngineError, match="different devices"):
-        give({**fine, "d": meta})
-
-
-def test_unknown_tasks_are_named(network: TwoHeads, inputs: Tensor) -> None:
-    balancer = pcgrad()
-    balancer.bind(["alpha", "b", "c"])
-    losses = network.losses(inputs)
-    with pytest.raises(BalanceError, match=r"found 'alhpa'\. Did you mean 'alpha'"):
-        balance({"alhpa": losses["a"]}, balancer, shared=network)
-
-
-def test_wrong_shared_parameters_are_named(network: TwoHeads, inputs: Tensor) -> None:
-    def give(shared: Any) -> None:
-        balance(network.losses(inputs), pcgrad(), shared=shared)
-
-    class SoftSharing(nn.Module):
-        def shared_parameters(self) -> list[nn.Parameter]:
-            return []
-
-    with pytest.raises(BalanceError, match="SoftSharing has no parameters reached by more than one task"):
-        give(SoftSharing())
-    with pytest.raises(EngineError, match="no shared parameter that requires a gradient"):
-        give([])
-    with pytest.raises(EngineError, match="shared is one tensor"):
-        give(network.trunk[2].weight)
-    with pytest.raises(EngineError, match="no tensors"):
-        give([network.trunk[2].weight, "bias"])
-    with pytest.raises(EngineError, match="leaf tensors"):
-        give([network.trunk[2].weight * 2])
-    with pytest.raises(EngineError, match="reaches a shared parameter"):
-        give(nn.Linear(3, 3))
-    assert balance(network.losses(inputs), equal(), shared=SoftSharing()).requires_grad  # losses are enough
-
-
-def test_a_freed_graph_is_explained(network: TwoHeads, inputs: Tensor) -> None:
-    losses = network.losses(inputs)
-    torch.stack(list(losses.values())).sum().backward()
-    with pytest.raises(EngineError, match="freed by an earlier backward"):
-        balance(losses, pcgrad(), shared=network)
-
-
 def test_wrong_choices_are_named(network: TwoHeads, inputs: Tensor) -> None:
     losses = network.losses(inputs)
 
@@ -399,10 +308,3 @@ def test_a_shared_parameter_beside_the_fork_is_noticed(network: TwoHeads, inputs
     losses["a"] = losses["a"] + network.trunk[2].weight.square().sum()
     with pytest.raises(EngineError, match="without passing one"):
         balance(losses, pcgrad(), shared=network, form="gates")
-
-
-def test_an_incomplete_chain_names_the_missing_reducer(network: TwoHeads, inputs: Tensor) -> None:
-    from taskloom.balance.mix.pcgrad import project_conflicts
-
-    with pytest.raises(BalanceError, match=r"ends with 3 rows.*add a reducer.*project_conflicts\(\), sum_\(\)"):
-        balance(network.losses(inputs), chain(project_conflicts()), shared=network)

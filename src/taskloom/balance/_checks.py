@@ -11,13 +11,29 @@ from taskloom.balance._link import Link
 from taskloom.balance.flow import Need, Rows, Signals
 from taskloom.errors import BalanceError
 
-__all__ = ["common_size", "require", "require_finite", "require_jacobians"]
+__all__ = ["common_size", "require", "require_finite", "require_gramian", "require_jacobians", "require_numbers"]
+
+
+def require_numbers(**given: object) -> None:
+    """Tensors of floating-point numbers or None; the names of the arguments are used in the message."""
+    for label, found in given.items():
+        if found is not None and not isinstance(found, Tensor):
+            raise BalanceError(
+                f"{label} must be a tensor, found {type(found).__name__}; write torch.tensor({label}), torch.stack for "
+                "several losses"
+            )
+        if found is not None and not found.is_floating_point():
+            raise BalanceError(
+                f"{label} must have real floating-point numbers, found {found.dtype}; write {label}.double()"
+            )
 
 
 def common_size(gramian: Tensor | None, losses: Tensor | None, batches: Sequence[Rows]) -> int:
     """The number of tasks K that everything given agrees on."""
-    if gramian is not None and (gramian.ndim != 2 or gramian.shape[0] != gramian.shape[1]):
+    if gramian is not None and (gramian.ndim != 2 or gramian.shape[0] != gramian.shape[1] or not len(gramian)):
         raise BalanceError(f"a Gramian has shape (K, K), found {tuple(gramian.shape)}; compute J @ J.T")
+    if losses is not None and losses.ndim != 1:
+        raise BalanceError(f"losses have shape (K,), one per task, found {tuple(losses.shape)}")
     sizes = [len(given) for given in (gramian, losses) if given is not None] + [rows.n_tasks for rows in batches]
     if len(set(sizes)) != 1:
         raise BalanceError(f"gradients and losses are of different numbers of tasks: {sizes}")
@@ -26,6 +42,7 @@ def common_size(gramian: Tensor | None, losses: Tensor | None, batches: Sequence
 
 def require_jacobians(balancer: Link, jacobians: Sequence[Tensor]) -> None:
     """Matrices of one shape, as many as the balancer looks at."""
+    require_numbers(**{"jacobian" if number == 0 else "others": one for number, one in enumerate(jacobians)})
     if any(one.ndim != 2 or one.shape != jacobians[0].shape for one in jacobians):
         shapes = [tuple(one.shape) for one in jacobians]
         raise BalanceError(f"a Jacobian has shape (K, P), one gradient per row, found {shapes}")
@@ -42,6 +59,25 @@ def require_finite(tasks: Sequence[str], **given: Tensor | None) -> None:
         if values is not None and not bool(torch.isfinite(values).all()):
             bad = [tasks[k] for k in range(len(tasks)) if not bool(torch.isfinite(values[k]).all())]
             raise BalanceError(f"the {label} of the tasks {bad} are not finite; leave these tasks out of the step")
+
+
+def require_gramian(tasks: Sequence[str], gramian: Tensor) -> None:
+    """Finite inner products: a symmetric matrix without negative squares, up to the rounding of half precision."""
+    require_finite(tasks, Gramian=gramian)
+    allowed = _ROUNDING * gramian.abs().max()
+    if bool((gramian - gramian.T).abs().max() > allowed):
+        raise BalanceError(
+            "the Gramian is not symmetric, so it does not hold the inner products of gradients; compute J @ J.T, or "
+            "pass the gradients themselves to direction(jacobian)"
+        )
+    if bool(gramian.diagonal().min() < -allowed):
+        bad = [task for task, square in zip(tasks, gramian.diagonal().tolist(), strict=True) if square < 0]
+        raise BalanceError(
+            f"the Gramian has squared gradient norms below 0 for the tasks {bad}; its diagonal is J.square().sum(1)"
+        )
+
+
+_ROUNDING = 2.0**-6
 
 
 def require(balancer: Link, links: Iterable[Link], signals: Signals, draws: Tensor | None) -> None:

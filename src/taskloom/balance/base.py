@@ -15,7 +15,13 @@ import torch
 from torch import Tensor
 
 from taskloom.balance._chain import Chain, anonymous
-from taskloom.balance._checks import common_size, require_finite, require_jacobians
+from taskloom.balance._checks import (
+    common_size,
+    require_finite,
+    require_gramian,
+    require_jacobians,
+    require_numbers,
+)
 from taskloom.balance._link import HeadGradient, Link, Mix, Reduce, RowRule, Scale
 from taskloom.balance.flow import Combination, Need, Rows
 from taskloom.errors import BalanceError
@@ -126,6 +132,7 @@ class Balancer(Chain):
     def _decide(
         self, gramian: Tensor | None, losses: Tensor | None, draws: Tensor | None, batches: tuple[Rows, ...]
     ) -> Combination:
+        require_numbers(gramian=gramian, losses=losses)
         n_tasks = common_size(gramian, losses, batches)
         names = self.tasks if len(self.tasks) == n_tasks else anonymous(n_tasks)
         if self.holds_state_of_tasks and not self.tasks:
@@ -139,7 +146,9 @@ class Balancer(Chain):
                 gramian = rows.gramian()
             if self.needs & Need.CROSS:
                 cross = batches[0].cross(batches[min(1, len(batches) - 1)])
-        require_finite(names, Gramian=gramian, losses=losses)
+        if gramian is not None:
+            require_gramian(names, gramian)
+        require_finite(names, losses=losses)
         if losses is not None:
             for link in self:
                 link.check(names, losses)

@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
+from taskloom.engine._compiling import uncompiled
 from taskloom.errors import EngineError
 
 __all__ = ["carry", "carry_nothing"]
@@ -21,7 +21,7 @@ class _Carrier(torch.autograd.Function):
         return value.clone()
 
     @staticmethod
-    @once_differentiable
+    @uncompiled
     def backward(ctx: Any, factor: Tensor) -> tuple[Tensor | None, ...]:
         if ctx.is_spent:
             raise EngineError(
@@ -31,6 +31,12 @@ class _Carrier(torch.autograd.Function):
         gradients = ctx.gradients
         if gradients is None:
             return (None,) * (2 + int(ctx.n_targets))
+        if torch.is_grad_enabled():
+            raise EngineError(
+                "backward(create_graph=True) through the scalar of balance(): the gradients it hands out are numbers "
+                "without a graph, so that no second derivatives follow; leave create_graph out, or ask for "
+                "form='weights' and head_gradient='weighted', where the weights count as constants"
+            )
         if not _graph_is_kept():  # nobody can ask again: give the tensors away instead of copies
             ctx.gradients, ctx.is_spent = None, True
             # The incoming factor is 1, or what a gradient scaler or an accumulation divides the loss by. Looking at it

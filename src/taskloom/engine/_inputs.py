@@ -9,7 +9,14 @@ from torch import Tensor, nn
 
 from taskloom.errors import BalanceError, EngineError
 
-__all__ = ["not_finite", "read_last_layer", "read_losses", "read_parameters"]
+__all__ = ["not_finite", "read_last_layer", "read_losses", "read_parameters", "require_choices"]
+
+
+def require_choices(**given: tuple[str | None, tuple[str | None, ...]]) -> None:
+    """Arguments of ``balance`` that take one of a few texts: name = (what was given, what is known)."""
+    for argument, (found, known) in given.items():
+        if found not in known:
+            raise BalanceError(f"balance(): {argument} must be one of {known}, found {found!r}")
 
 
 def read_losses(losses: Mapping[str, Tensor]) -> tuple[tuple[str, ...], list[Tensor]]:
@@ -22,12 +29,7 @@ def read_losses(losses: Mapping[str, Tensor]) -> tuple[tuple[str, ...], list[Ten
     if not losses:
         raise EngineError("losses is empty; expected one scalar loss per task that the batch has. Skip such a batch")
     for task, loss in losses.items():
-        if not isinstance(loss, Tensor):
-            raise EngineError(f"the loss of task {task!r} is {loss!r}, expected a scalar tensor with a graph")
-        if loss.ndim:
-            raise EngineError(
-                f"the loss of task {task!r} has shape {tuple(loss.shape)}, expected a scalar; take its mean or sum"
-            )
+        _require_scalar(task, loss)
     if not torch.is_grad_enabled():
         raise EngineError("gradients are switched off (torch.no_grad or inference mode); call this while training only")
     constant = [task for task, loss in losses.items() if not loss.requires_grad]
@@ -38,8 +40,28 @@ def read_losses(losses: Mapping[str, Tensor]) -> tuple[tuple[str, ...], list[Ten
         )
     devices = {str(loss.device) for loss in losses.values()}
     if len(devices) > 1:
-        raise EngineError(f"the losses lie on different devices {sorted(devices)}; move them to one, loss.to(device)")
+        listed = ", ".join(f"{task!r} on {loss.device}" for task, loss in losses.items())
+        raise EngineError(f"the losses lie on different devices: {listed}; move them to one, loss.to(device)")
+    if devices == {"meta"}:
+        raise EngineError("the losses lie on the meta device and have no values; run the model on a real device")
     return tuple(losses), list(losses.values())
+
+
+def _require_scalar(task: object, loss: object) -> None:
+    """A name and a number that a gradient can be taken of."""
+    if not isinstance(task, str):
+        raise EngineError(
+            f"losses has the key {task!r} of type {type(task).__name__}; tasks are called by name: write "
+            '{"depth": depth_loss}, or {task.name: loss} with Task objects'
+        )
+    if not isinstance(loss, Tensor):
+        raise EngineError(f"the loss of task {task!r} is {loss!r}, expected a scalar tensor with a graph")
+    if loss.ndim:
+        raise EngineError(
+            f"the loss of task {task!r} has shape {tuple(loss.shape)}, expected a scalar; take its mean or sum"
+        )
+    if loss.is_complex():
+        raise EngineError(f"the loss of task {task!r} is complex, expected a real number; take loss.real or loss.abs()")
 
 
 def read_parameters(shared: Iterable[Tensor] | nn.Module) -> list[Tensor]:
@@ -69,6 +91,11 @@ def read_parameters(shared: Iterable[Tensor] | nn.Module) -> list[Tensor]:
         )
     if any(not one.is_leaf for one in parameters):
         raise EngineError("shared has tensors that are results of operations; expected parameters (leaf tensors)")
+    if any(one.is_meta for one in parameters):
+        raise EngineError(
+            "shared has parameters on the meta device, which have no values; make them real first "
+            "(module.to_empty(device=...), then load or initialise) and pass the parameters that the forward pass used"
+        )
     return parameters
 
 

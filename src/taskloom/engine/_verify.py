@@ -50,7 +50,8 @@ class Verification:
         self._pair: Any = type(engine) if is_default else _reference(engine)
         self._has_added_up = False
 
-    def _is_due(self, with_gradients: bool) -> bool:
+    def is_due(self, *, with_gradients: bool) -> bool:
+        """Whether this step is checked."""
         if self._when == "first":
             return (self._pair, with_gradients) not in _done.get(self._balancer, ())
         return self._when == "always"
@@ -68,7 +69,7 @@ class Verification:
             done.add(("graph", True))
         rows = self._engine.rows(losses, parameters)
         starts_inside = isinstance(self._engine, GatheredFeatureEngine)  # of the graph, where FSDP gathers nothing
-        if not self._has_added_up and not starts_inside and self._is_due(with_gradients=True):
+        if not self._has_added_up and not starts_inside and self.is_due(with_gradients=True):
             self._has_added_up = self._adds_up(rows, losses, parameters)
         return rows
 
@@ -88,7 +89,7 @@ class Verification:
         Raises:
             EngineError: ranks have found different weights.
         """
-        if not self._is_due(self._has_added_up):
+        if not self.is_due(with_gradients=self._has_added_up):
             return
         if ranks() > 1:
             _require_agreement(tasks, combination)

@@ -12,7 +12,7 @@ They agree to rounding. This file is the only one that knows balancers, engines 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -21,16 +21,18 @@ from torch import Tensor, nn
 from torch.amp.grad_scaler import GradScaler
 
 from taskloom.balance.base import Balancer, HeadGradient
-from taskloom.balance.flow import Combination, Need, Rows
-from taskloom.engine._carrier import carry, carry_nothing
+from taskloom.balance.flow import Combination, Need
+from taskloom.engine._carrier import carry_nothing
+from taskloom.engine._compiling import uncompiled
+from taskloom.engine._forms import Form, carried, gated, overflow
 from taskloom.engine._fsdp import is_sharded, sharded_as
 from taskloom.engine._graph import reached_by
-from taskloom.engine._inputs import not_finite, read_last_layer, read_parameters
+from taskloom.engine._inputs import not_finite, read_last_layer, read_parameters, require_choices
+from taskloom.engine._reach import require_reach
 from taskloom.engine._signals import Measured, measure_step
 from taskloom.engine._step import StepLosses, gather, made_of, read_batches
 from taskloom.engine._verify import Verification, When
-from taskloom.engine.autograd import gradients_of
-from taskloom.engine.base import GradientEngine, Layout, ParameterRows, ranks
+from taskloom.engine.base import GradientEngine, ranks
 from taskloom.engine.features import FeatureEngine
 from taskloom.engine.layers.choice import default_engine
 from taskloom.engine.sharded import engine_for, through_forks
@@ -38,9 +40,8 @@ from taskloom.errors import BalanceError, EngineError
 
 __all__ = ["balance", "weighted_sum"]
 
-Form = Literal["auto", "weights", "gates", "carrier"]
 
-
+@uncompiled
 def balance(
     losses: Mapping[str, Tensor],
     balancer: Balancer,
@@ -59,7 +60,8 @@ def balance(
 
     Works in a loop of your own, as the value that a LightningModule returns, under Fabric and Accelerate; with gradient
     scalers, accumulation (divide the scalar by the number of batches) and clipping. Nothing is written to ``.grad``
-    before the backward pass. Penalties of the model are added to the result by you; they are not balanced.
+    before the backward pass. Penalties of the model are added to the result by you; they are not balanced. Compiled
+    models are fine; a call from a function that is being compiled leaves the compiled region.
 
         theta: grad = J^T w(J J^T, l),    heads: grad = d l_k / d phi_k  or  w_k d l_k / d phi_k
 
@@ -81,8 +83,9 @@ def balance(
         scaler: the gradient scaler of a loop in half precision: task gradients are then taken of scaled losses, so that
             they do not underflow, and overflow reaches the scaler. Hand the scalar to ``scaler.scale`` as usual.
         form: which way to make the scalar; "auto" takes the cheapest.
-        verify: check that task gradients add up to the gradient of the added losses, and that ranks agree on the
-            weights: in the "first" step of a balancer (default; one more backward pass there), "always" or "never".
+        verify: check that every task reaches a shared parameter, that task gradients add up to the gradient of the
+            added losses, and that ranks agree on the weights: in the "first" step of a balancer (default; one more
+            backward pass there), "always" or "never".
 
     Returns:
         scalar on the device of the losses: ``sum_k w_k l_k`` plus the balancer's penalty (with unweighted heads, the
@@ -91,8 +94,8 @@ def balance(
     Raises:
         BalanceError: losses that are not finite or outside what the method is defined for, tasks that the balancer
             does not know, or a model without shared parameters.
-        EngineError: losses that are no scalars, have no graph, lie on different devices, or reach no shared parameter;
-            task gradients that do not add up, or ranks that disagree (see ``verify``).
+        EngineError: losses that are no scalars, have no graph or lie on different devices; tasks that reach no shared
+            parameter, task gradients that do not add up, or ranks that disagree (see ``verify``).
 
     Cost:
         methods that need only losses: nothing. Others: K backward passes through the shared part, one through the
@@ -115,7 +118,12 @@ def balance(
     """
     if not isinstance(balancer, Balancer):
         raise BalanceError(f"expected a balancer such as tl.pcgrad(), found {balancer!r}; wrap a link in tl.chain(...)")
-    _choices(head_gradient, on_nonfinite, form, verify)
+    require_choices(
+        head_gradient=(head_gradient, (None, "weighted", "unweighted")),
+        on_nonfinite=(on_nonfinite, ("raise", "skip", "drop")),
+        form=(form, ("auto", "weights", "gates", "carrier")),
+        verify=(verify, ("first", "always", "never")),
+    )
     heads = head_gradient or balancer.head_gradient
     batches = read_batches(losses, independent, balancer)
     looks_at_gradients = bool(balancer.needs_at(balancer.n_steps) & ~Need.LOSSES)
@@ -151,8 +159,8 @@ def balance(
 class _NotFinite(Exception):
     """Losses or gradients of some tasks are not finite."""
 
-    def __init__(self, what: str, tasks: Sequence[str]) -> None:
-        super().__init__(f"the {what} of the tasks {list(tasks)} are not finite")
+    def __init__(self, what: str, tasks: Sequence[str], found: str = "") -> None:
+        super().__init__(f"the {what} of the tasks {list(tasks)} are not finite{found}")
         self.tasks = tuple(tasks)
 
 
@@ -176,6 +184,18 @@ class _Wanted:
         """What the balancer looks at."""
         return measure_step(needs, step, batches, self.parameters, self.last_layer, self.engine, self.scale)
 
+    def require_reach(self, step: StepLosses, measured: Measured) -> None:
+        """Look, where the step is checked, for tasks that do not reach what the balancer looks at."""
+        if not self.engine.is_due(with_gradients=True):
+            return
+        looked_at = [
+            ("shared parameter", self.parameters, measured.gramian if measured.cross is None else measured.cross),
+            ("parameter of the last shared layer", self.last_layer, measured.last_layer),
+        ]
+        for what, parameters, products in looked_at:
+            if products is not None:
+                require_reach(step, parameters, products, what)
+
 
 def _scalar(batches: Sequence[Mapping[str, Tensor]], balancer: Balancer, wanted: _Wanted) -> Tensor:
     """The scalar of finite losses and gradients; the state of the balancer changes only if there is one."""
@@ -183,7 +203,8 @@ def _scalar(batches: Sequence[Mapping[str, Tensor]], balancer: Balancer, wanted:
     step = gather(losses, balancer)
     bad = not_finite(step.losses, step.tasks)
     if bad:
-        raise _NotFinite("losses", bad)
+        values = {name: float(loss) for name, loss in zip(step.tasks, step.losses.detach(), strict=True)}
+        raise _NotFinite("losses", bad, f", found {[values[name] for name in bad]}")
     balancer.check(*step.present())
 
     needs = balancer.needs_at(balancer.n_steps)
@@ -192,9 +213,10 @@ def _scalar(batches: Sequence[Mapping[str, Tensor]], balancer: Balancer, wanted:
         measured = wanted.measure(needs, step, [step] if len(batches) == 1 else [gather(b, balancer) for b in batches])
         bad = [name for matrix in measured.matrices() for name in not_finite(matrix, step.tasks)]
         if bad and wanted.scaler is not None:
-            return _overflow(step)
+            return overflow(step)
         if bad:
             raise _NotFinite("gradients", list(dict.fromkeys(bad)))
+        wanted.require_reach(step, measured)
     combination = balancer.combine(
         step.losses,
         measured.gramian,
@@ -227,11 +249,11 @@ def _scalar(batches: Sequence[Mapping[str, Tensor]], balancer: Balancer, wanted:
     if form == "weights":
         return (factors * step.stacked()).sum() + own
     if form == "gates":
-        return _gated(step, combination, factors) + own
+        return gated(step, combination, factors) + own
     rows = measured.rows
     if rows is None and any(map(is_sharded, wanted.parameters)):  # one pass for all tasks finds no shards
         rows = wanted.engine.rows(step.local, wanted.parameters)
-    return _carried(step, combination, factors, rows, wanted.parameters, wanted.scale) + own
+    return carried(step, combination, factors, rows, wanted.parameters, wanted.scale) + own
 
 
 def weighted_sum(losses: Tensor, balancer: Balancer) -> Tensor:
@@ -290,103 +312,3 @@ def _form(wanted: _Wanted, combination: Combination, values: Sequence[Tensor]) -
                 "forward pass inside taskloom.nn.fork.gates(), with a model that has a cut"
             )
     return form
-
-
-def _gated(step: StepLosses, combination: Combination, factors: Tensor) -> Tensor:
-    """Set the gates so that the shared part sees w and the heads their factors."""
-    gates = {gate.task: gate for gate in reached_by([v for v in step.local if v is not None]).gates}
-    unknown = [task for task in step.tasks if task not in gates]
-    if unknown:
-        raise EngineError(f"form='gates': no fork for the tasks {unknown}; forks carry the names {sorted(gates)}")
-    # A head factor of 0 belongs to an absent task, whose gradient is 0 anyway.
-    ratios = combination.weights.detach() / torch.where(factors == 0, 1.0, factors)
-    for task, ratio in zip(step.tasks, ratios.unbind(), strict=True):
-        gates[task].weight = ratio
-    return (factors * step.stacked()).sum()
-
-
-def _carried(
-    step: StepLosses,
-    combination: Combination,
-    factors: Tensor,
-    rows: Rows | None,
-    parameters: Sequence[Tensor],
-    scale: float,
-) -> Tensor:
-    """Finish every gradient now and hand it out in the backward pass."""
-    known = rows if isinstance(rows, ParameterRows) else None  # an engine that knows parameters, not only columns
-    leaves = known.leaves if known is not None else None
-    if leaves is None:
-        leaves = reached_by(loss for loss in step.local if loss is not None).leaves
-    reached = {id(leaf) for leaf in leaves}
-    used = [parameter for parameter in parameters if id(parameter) in reached]
-    counts = _ranks_that_reach(parameters, reached, step.losses.device)
-    if not any(counts):
-        raise EngineError(
-            f"no loss of the tasks {list(step.tasks)} reaches a shared parameter; pass the parameters that the "
-            "forward pass used (not those of a copy), and compute the losses from their output"
-        )
-    stacked = step.stacked()
-    given = combination.direction
-    if rows is None:  # weights from losses alone but heads unweighted: one pass for the shared part
-        found = _gradients((combination.weights.detach() * stacked).sum(), used, scale)
-    else:
-        finished: Sequence[Tensor | None]
-        if known is not None and given is None:
-            finished = known.gradients(combination.weights)
-        else:
-            blocks = rows.combine(combination.weights) if given is None else rows.split(given)
-            finished = Layout(parameters).split(blocks)
-        found = dict(zip(map(id, parameters), finished, strict=True))
-        for parameter, count in zip(parameters, counts, strict=True):
-            gradient = found[id(parameter)]
-            if gradient is not None and 0 < count < ranks() and not is_sharded(parameter):
-                # the mean over ranks, which the ranks that do not reach it add nothing to, is taken once more
-                found[id(parameter)] = gradient * (ranks() / count)
-    shared_ids = {id(parameter) for parameter in parameters}
-    others = [leaf for leaf in leaves if id(leaf) not in shared_ids]
-    total = (factors * stacked).sum()
-    if known is not None:
-        found.update(known.of_heads(factors))
-    missing = [leaf for leaf in others if id(leaf) not in found]
-    if missing:
-        found.update(_gradients(total, missing, scale))
-    # Parameters that nothing reaches keep `.grad` as it is, as after an ordinary backward pass. They are targets all
-    # the same: DistributedDataParallel waits for a sign of each that reached an output of the forward pass.
-    targets = [*used, *others]
-    return carry(total, targets, [found[id(target)] for target in targets])
-
-
-def _gradients(loss: Tensor, leaves: Sequence[Tensor], scale: float) -> dict[int, Tensor | None]:
-    """Gradients by the id of the leaf, taken of the scaled loss so that they do not underflow on the way."""
-    if scale == 1:
-        return dict(zip(map(id, leaves), gradients_of(loss, leaves), strict=True))
-    found = gradients_of(loss * scale, leaves)
-    return {id(leaf): None if one is None else one / scale for leaf, one in zip(leaves, found, strict=True)}
-
-
-def _ranks_that_reach(parameters: Sequence[Tensor], reached: Collection[int], device: torch.device) -> list[int]:
-    """How many ranks have a loss that reaches each parameter."""
-    here = [float(id(parameter) in reached) for parameter in parameters]
-    if ranks() > 1:
-        counts = torch.tensor(here, device=device)
-        torch.distributed.all_reduce(counts)
-        here = counts.tolist()
-    return [round(count) for count in here]
-
-
-def _overflow(step: StepLosses) -> Tensor:
-    """A scalar with infinite gradients: the scaler finds them, leaves the step out and lowers its factor."""
-    targets = sharded_as(reached_by(loss for loss in step.local if loss is not None).leaves)
-    return carry(step.losses.detach().sum(), targets, [torch.full_like(target, torch.inf) for target in targets])
-
-
-def _choices(head_gradient: str | None, on_nonfinite: str, form: str, verify: str) -> None:
-    for argument, given, known in (
-        ("head_gradient", head_gradient, (None, "weighted", "unweighted")),
-        ("on_nonfinite", on_nonfinite, ("raise", "skip", "drop")),
-        ("form", form, ("auto", "weights", "gates", "carrier")),
-        ("verify", verify, ("first", "always", "never")),
-    ):
-        if given not in known:
-            raise BalanceError(f"balance(): {argument} must be one of {known}, found {given!r}")

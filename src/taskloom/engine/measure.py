@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from taskloom.engine._compiling import uncompiled
 from taskloom.engine._fsdp import sharded_as
 from taskloom.engine._inputs import not_finite, read_losses, read_parameters
 from taskloom.engine._verify import require_same_tasks
@@ -78,6 +79,7 @@ class Measurement:
         return "\n".join(lines)
 
 
+@uncompiled
 def measure(
     losses: Mapping[str, Tensor], *, shared: Iterable[Tensor] | nn.Module, engine: GradientEngine | None = None
 ) -> Measurement:

@@ -31,11 +31,11 @@ class LogLosses(Scale):
         self.eps = eps
 
     def check(self, tasks: Sequence[str], losses: Tensor) -> None:
-        wrong = [task for task, loss in zip(tasks, losses.tolist(), strict=True) if not loss > 0]
+        wrong = {task: loss for task, loss in zip(tasks, losses.tolist(), strict=True) if not loss > 0}
         if wrong:
             raise BalanceError(
-                f"db_mtl() takes logarithms of the losses, those of the tasks {wrong} are not positive; add a constant "
-                "to them"
+                f"db_mtl() takes logarithms of the losses, those of the tasks {list(wrong)} are not positive, found "
+                f"{list(wrong.values())}; add a constant to them"
             )
 
     def scale(self, flow: Flow) -> Tensor:

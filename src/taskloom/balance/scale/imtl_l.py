@@ -49,11 +49,12 @@ class LogScales(ByLoss):
                 self.log_scale.copy_(self._start(self.log_scale))
 
     def check(self, tasks: Sequence[str], losses: Tensor) -> None:
-        negative = [task for task, loss in zip(tasks, losses.tolist(), strict=True) if loss < 0]
+        negative = {task: loss for task, loss in zip(tasks, losses.tolist(), strict=True) if loss < 0}
         if negative:
             raise BalanceError(
-                f"imtl_l() needs losses >= 0, those of the tasks {negative} are negative: its objective has no minimum "
-                "there. Add an offset to these losses that makes them positive, or weigh them with fixed()"
+                f"imtl_l() needs losses >= 0, those of the tasks {list(negative)} are negative, found "
+                f"{list(negative.values())}: its objective has no minimum there. Add an offset to these losses that "
+                "makes them positive, or weigh them with fixed()"
             )
 
     def forward(self, flow: Flow) -> Flow:

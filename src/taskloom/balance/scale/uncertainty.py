@@ -166,11 +166,12 @@ class LogVariances(Scale):
                 self.log_variance.copy_(self.get_buffer("start"))
 
     def check(self, tasks: Sequence[str], losses: Tensor) -> None:
-        negative = [task for task, loss in zip(tasks, losses.tolist(), strict=True) if loss < 0]
+        negative = {task: loss for task, loss in zip(tasks, losses.tolist(), strict=True) if loss < 0}
         if negative:
             raise BalanceError(
-                f"uncertainty weighting needs losses >= 0, those of the tasks {negative} are negative: its objective "
-                "has no minimum there. Add a constant to these losses, or weigh them with fixed()"
+                f"uncertainty weighting needs losses >= 0, those of the tasks {list(negative)} are negative, found "
+                f"{list(negative.values())}: its objective has no minimum there. Add a constant to these losses, or "
+                "weigh them with fixed()"
             )
 
     def forward(self, flow: Flow) -> Flow:
