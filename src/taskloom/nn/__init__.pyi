@@ -16,7 +16,25 @@ from taskloom.nn.cost import Cost as Cost
 from taskloom.nn.cost import layer_macs as layer_macs
 from taskloom.nn.cost import macs as macs
 from taskloom.nn.cut import NoCommonFeature as NoCommonFeature
+from taskloom.nn.encoders.adapted import Adapted as Adapted
+from taskloom.nn.encoders.adapted import from_hugging_face as from_hugging_face
+from taskloom.nn.encoders.adapted import from_timm as from_timm
+from taskloom.nn.encoders.bilstm import BiLSTM as BiLSTM
+from taskloom.nn.encoders.cnn import CNN as CNN
+from taskloom.nn.encoders.dry_run import dry_run as dry_run
+from taskloom.nn.encoders.feature_tokens import FeatureTokens as FeatureTokens
 from taskloom.nn.encoders.mlp import MLP as MLP
+from taskloom.nn.encoders.resnet import ResNet as ResNet
+from taskloom.nn.encoders.resnet import resnet18 as resnet18
+from taskloom.nn.encoders.resnet import resnet34 as resnet34
+from taskloom.nn.encoders.resnet import resnet50 as resnet50
+from taskloom.nn.encoders.segnet import SegNet as SegNet
+from taskloom.nn.encoders.table import FeatureEmbedding as FeatureEmbedding
+from taskloom.nn.encoders.table import TableMLP as TableMLP
+from taskloom.nn.encoders.transformer import TransformerEncoder as TransformerEncoder
+from taskloom.nn.encoders.unet import UNet as UNet
+from taskloom.nn.encoders.weights import LoadedWeights as LoadedWeights
+from taskloom.nn.encoders.weights import load_weights as load_weights
 from taskloom.nn.fork import fork as fork
 from taskloom.nn.fork import gates as gates
 from taskloom.nn.hard import HardSharing as HardSharing
@@ -28,40 +46,60 @@ from taskloom.nn.parallel import Parallel as Parallel
 from taskloom.nn.partial import PartialSharing as PartialSharing
 from taskloom.nn.partition import check_partition as check_partition
 from taskloom.nn.partition import reached_by as reached_by
+from taskloom.nn.perceiver import PerceiverIO as PerceiverIO
 from taskloom.nn.phase import Phase as Phase
 from taskloom.nn.pooled import Pooled as Pooled
 from taskloom.nn.soft import SoftSharing as SoftSharing
 
 __all__ = [
+    "Adapted",
+    "BiLSTM",
+    "CNN",
     "Condition",
     "Conditioned",
     "Cost",
     "EmbeddingAdd",
     "EmbeddingConcat",
     "EmbeddingGate",
+    "FeatureEmbedding",
+    "FeatureTokens",
     "FiLM",
     "HardSharing",
     "HardSoftMix",
     "Independent",
+    "LoadedWeights",
     "MLP",
     "MultiTaskModel",
     "NoCommonFeature",
     "OneHotConcat",
     "Parallel",
     "PartialSharing",
+    "PerceiverIO",
     "Phase",
     "Pooled",
+    "ResNet",
+    "SegNet",
     "SoftSharing",
+    "TableMLP",
+    "TransformerEncoder",
+    "UNet",
     "UnknownTask",
     "batched_evaluation",
     "check_partition",
     "default_head",
+    "dry_run",
     "factory_of",
     "fork",
+    "from_hugging_face",
+    "from_timm",
     "gates",
     "layer_macs",
+    "load_weights",
     "macs",
     "reached_by",
+    "resnet18",
+    "resnet34",
+    "resnet50",
     "sharing_table",
     "stages_of",
 ]

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 
 from torch import nn
 
-from taskloom.errors import TaskError
+from taskloom.nn.encoders._blocks import dense_blocks, whole_numbers
 
 __all__ = ["MLP"]
 
@@ -34,17 +33,7 @@ class MLP(nn.Sequential):
     """
 
     def __init__(self, in_features: int, hidden: Sequence[int] = (64, 64), *, dropout: float = 0.0) -> None:
-        widths = [int(in_features), *(int(width) for width in hidden)]
-        if min(widths) < 1:
-            raise TaskError(f"MLP widths must be 1 or more, found {widths}")
-        if not 0.0 <= dropout < 1.0:
-            raise TaskError(f"dropout must lie in [0, 1), found {dropout!r}")
-        blocks = []
-        for width_in, width_out in itertools.pairwise(widths):
-            layers: list[nn.Module] = [nn.Linear(width_in, width_out), nn.ReLU()]
-            if dropout > 0:
-                layers.append(nn.Dropout(dropout))
-            blocks.append(nn.Sequential(*layers))
-        super().__init__(*blocks)
+        widths = whole_numbers([in_features, *hidden], what="MLP widths")
+        super().__init__(*dense_blocks(widths, dropout))
         self.in_features = widths[0]
         self.out_features = widths[-1]
