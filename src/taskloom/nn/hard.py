@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 from torch import Tensor, nn
 
@@ -57,7 +57,7 @@ class HardSharing(MultiTaskModel):
         torch.Size([3, 1])
     """
 
-    has_cut: ClassVar[bool] = True
+    has_cut: bool = True
 
     def __init__(
         self,

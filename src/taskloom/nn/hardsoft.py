@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 from torch import Tensor, nn
 
@@ -64,7 +64,7 @@ class HardSoftMix(MultiTaskModel):
         (torch.Size([3, 1]), ['soft_sharing'])
     """
 
-    has_cut: ClassVar[bool] = True
+    has_cut: bool = True
 
     def __init__(
         self,

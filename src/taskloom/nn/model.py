@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Sequence
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, Literal, Self
 
 from torch import Tensor, nn
 
@@ -49,7 +49,7 @@ class MultiTaskModel(nn.Module):
         {'a': (3, 1), 'b': (3, 1)}
     """
 
-    has_cut: ClassVar[bool] = False
+    has_cut: bool = False
     heads: Parallel
 
     def __init__(self, tasks: Sequence[Task]) -> None:
