@@ -1,17 +1,21 @@
-"""Time, memory and error of a step."""
+"""Time, memory and error of a step, and where it was made."""
 
 from __future__ import annotations
 
 import math
+import os
+import platform
 import statistics
 import time
 from collections.abc import Callable, Iterable, Sequence
+from importlib.metadata import version
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile, record_function
 
-__all__ = ["peak_bytes", "relative_error", "seconds_of", "spread"]
+__all__ = ["peak_bytes", "relative_error", "seconds_of", "setting_of", "spread"]
 
 Step = Callable[[], object]
 
@@ -80,3 +84,15 @@ def spread(values: Iterable[float]) -> dict[str, float]:
     """Median and range."""
     known = list(values)
     return {"median": statistics.median(known), "low": min(known), "high": max(known)}
+
+
+def setting_of(device: torch.device) -> dict[str, Any]:
+    """Where this runs."""
+    names = ("torch", "numpy", "numba", "torchjd", "cvxpy", "qpsolvers", "quadprog", "clarabel", "ecos")
+    return {
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine(),
+        "cores": os.cpu_count(),
+        "load": os.getloadavg()[0],
+        "python": platform.python_version(),
+        **{name: version(name) for name in names},
+    }

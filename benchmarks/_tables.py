@@ -18,7 +18,7 @@ SLOWER = 1.05  # than the quickest peer: what is listed
 def one_line(block: Block, cell: Cell) -> str:
     """A cell as text."""
     ratios = "  ".join(f"{label} {_ratio(cell, way):>7}" for way, label in WAYS.items())
-    errors = "  ".join(f"{cell['error'][way]:.0e}" if way in cell["error"] else "-" for way in WAYS)
+    errors = "  ".join(f"{cell['error'][way]:.0e}" if way in cell["error"] else "-" for way in (*WAYS, "float32"))
     name = f"{block['workload']:<12}{block['tasks']:>3}  {cell['method']:<12}"
     return f"{name}{cell['equal_ms']['median']:8.1f} ms  {ratios}  errors {errors}  turns {cell['turns']}"
 
