@@ -53,6 +53,7 @@ PARTS = {
     "nn/adapters.py": "what networks are made of",
     "nn/cut.py": "what networks are made of",
     "nn/fork.py": "what networks are made of",
+    "nn/mixing.py": "what networks are made of",
     "nn/parallel.py": "what networks are made of",
     "nn/phase.py": "what networks are made of",
     "losses/defaults.py": "task_losses.py looks up the loss of a task that names none",

@@ -80,12 +80,15 @@ from taskloom.fit.training import Schedule as Schedule
 from taskloom.metrics.delta_m import delta_m as delta_m
 from taskloom.metrics.gains import transfer_report as transfer_report
 from taskloom.nn.conditioned import Conditioned as Conditioned
+from taskloom.nn.cross_stitch import CrossStitch as CrossStitch
 from taskloom.nn.encoders.mlp import MLP as MLP
 from taskloom.nn.fork import fork as fork
 from taskloom.nn.hard import HardSharing as HardSharing
 from taskloom.nn.hardsoft import HardSoftMix as HardSoftMix
 from taskloom.nn.independent import Independent as Independent
+from taskloom.nn.nddr import NDDR as NDDR
 from taskloom.nn.pooled import Pooled as Pooled
+from taskloom.nn.sluice import Sluice as Sluice
 from taskloom.nn.soft import SoftSharing as SoftSharing
 from taskloom.study.budget import Budget as Budget
 from taskloom.study.candidate import Candidate as Candidate
@@ -107,6 +110,7 @@ __all__ = [
     "Budget",
     "Candidate",
     "Conditioned",
+    "CrossStitch",
     "DataError",
     "EngineError",
     "ExportError",
@@ -118,12 +122,14 @@ __all__ = [
     "MLP",
     "MultiTaskData",
     "Multiclass",
+    "NDDR",
     "OptimiserSettings",
     "Pooled",
     "RandomSplit",
     "Regression",
     "Results",
     "Schedule",
+    "Sluice",
     "SoftSharing",
     "Study",
     "StudyError",

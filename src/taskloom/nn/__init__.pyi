@@ -2,6 +2,7 @@
 
 from taskloom.nn._batching import batched_evaluation as batched_evaluation
 from taskloom.nn._inputs import UnknownTask as UnknownTask
+from taskloom.nn._orthogonality import SubspaceOrthogonality as SubspaceOrthogonality
 from taskloom.nn._table import sharing_table as sharing_table
 from taskloom.nn.adapters import factory_of as factory_of
 from taskloom.nn.adapters import stages_of as stages_of
@@ -15,6 +16,7 @@ from taskloom.nn.conditions.onehot import OneHotConcat as OneHotConcat
 from taskloom.nn.cost import Cost as Cost
 from taskloom.nn.cost import layer_macs as layer_macs
 from taskloom.nn.cost import macs as macs
+from taskloom.nn.cross_stitch import CrossStitch as CrossStitch
 from taskloom.nn.cut import NoCommonFeature as NoCommonFeature
 from taskloom.nn.encoders.adapted import Adapted as Adapted
 from taskloom.nn.encoders.adapted import from_hugging_face as from_hugging_face
@@ -41,7 +43,10 @@ from taskloom.nn.hard import HardSharing as HardSharing
 from taskloom.nn.hardsoft import HardSoftMix as HardSoftMix
 from taskloom.nn.heads.default import default_head as default_head
 from taskloom.nn.independent import Independent as Independent
+from taskloom.nn.layered import LayeredSupervision as LayeredSupervision
+from taskloom.nn.mixing import Mixing as Mixing
 from taskloom.nn.model import MultiTaskModel as MultiTaskModel
+from taskloom.nn.nddr import NDDR as NDDR
 from taskloom.nn.parallel import Parallel as Parallel
 from taskloom.nn.partial import PartialSharing as PartialSharing
 from taskloom.nn.partition import check_partition as check_partition
@@ -49,6 +54,7 @@ from taskloom.nn.partition import reached_by as reached_by
 from taskloom.nn.perceiver import PerceiverIO as PerceiverIO
 from taskloom.nn.phase import Phase as Phase
 from taskloom.nn.pooled import Pooled as Pooled
+from taskloom.nn.sluice import Sluice as Sluice
 from taskloom.nn.soft import SoftSharing as SoftSharing
 
 __all__ = [
@@ -58,6 +64,7 @@ __all__ = [
     "Condition",
     "Conditioned",
     "Cost",
+    "CrossStitch",
     "EmbeddingAdd",
     "EmbeddingConcat",
     "EmbeddingGate",
@@ -67,9 +74,12 @@ __all__ = [
     "HardSharing",
     "HardSoftMix",
     "Independent",
+    "LayeredSupervision",
     "LoadedWeights",
     "MLP",
+    "Mixing",
     "MultiTaskModel",
+    "NDDR",
     "NoCommonFeature",
     "OneHotConcat",
     "Parallel",
@@ -79,7 +89,9 @@ __all__ = [
     "Pooled",
     "ResNet",
     "SegNet",
+    "Sluice",
     "SoftSharing",
+    "SubspaceOrthogonality",
     "TableMLP",
     "TransformerEncoder",
     "UNet",

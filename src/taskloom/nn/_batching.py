@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-__all__ = ["batched_evaluation", "computes_together", "couples_rows", "run_together"]
+__all__ = ["batched_evaluation", "computes_together", "couples_rows", "joined_rows", "run_together"]
 
 _EVALUATE_TOGETHER: ContextVar[bool] = ContextVar("taskloom_evaluate_together", default=False)
 
@@ -66,13 +66,24 @@ def run_together(module: nn.Module, parts: Sequence[Any]) -> list[Any]:
     """
     if len(parts) == 1 or all(part is parts[0] for part in parts[1:]):
         return [module(parts[0])] * len(parts)
-    if not computes_together(module) or not _same_rows(parts) or couples_rows(module):
+    together = joined_rows(module, parts)
+    if together is None:
         return [module(part) for part in parts]
-    sizes = [part.shape[0] for part in parts]
-    output = module(torch.cat(list(parts)))
-    if isinstance(output, Tensor) and output.ndim > 0 and output.shape[0] == sum(sizes):
-        return list(torch.split(output, sizes))
+    output = module(together)
+    if isinstance(output, Tensor) and output.ndim > 0 and output.shape[0] == together.shape[0]:
+        return list(torch.split(output, [part.shape[0] for part in parts]))
     return [module(part) for part in parts]
+
+
+def joined_rows(module: nn.Module, parts: Sequence[Any]) -> Tensor | None:
+    """All row blocks in one tensor, where a module may compute them together; else None.
+
+    That is when work may be batched (:func:`computes_together`), all blocks are tensors of one row shape, and the
+    module does not couple rows.
+    """
+    if not computes_together(module) or not _same_rows(parts) or couples_rows(module):
+        return None
+    return torch.cat(list(parts))
 
 
 def _same_rows(parts: Sequence[Any]) -> bool:
