@@ -58,3 +58,14 @@ def test_it_runs_for_many_networks_at_once(per_task):
 def test_another_number_of_columns_is_an_error():
     with pytest.raises(ValueError, match="zip"):
         assemble(TASKS[:2], *dense(False), per_task=False)
+
+
+def test_a_batch_of_some_tasks():
+    known = torch.ones(2, dtype=torch.bool)
+    targets = {"a": torch.zeros(2), "b": torch.ones(2)}
+    common = Batch(torch.zeros(2, 3), targets, {"a": known, "b": known}).only(["b"])
+    assert list(common.targets) == list(common.mask) == ["b"]
+    assert common.inputs.shape == (2, 3)
+    own = Batch({"a": torch.zeros(2, 3), "b": torch.ones(4, 3)}, targets).only(["b"])
+    assert list(own.inputs) == ["b"]
+    assert own.mask is None

@@ -44,6 +44,19 @@ class Batch:
         """Which targets of a task are known, bool (b,)."""
         return torch.ones_like(self.targets[task], dtype=torch.bool) if self.mask is None else self.mask[task]
 
+    def only(self, tasks: Sequence[str]) -> Batch:
+        """The batch with the targets of some tasks, and with their inputs where each task has its own."""
+        per_task = isinstance(self.inputs, dict) and self.inputs.keys() == self.targets.keys()
+
+        def some(parts: dict[str, Any]) -> dict[str, Any]:
+            return {name: part for name, part in parts.items() if name in tasks}
+
+        return Batch(
+            inputs=some(self.inputs) if per_task else self.inputs,
+            targets=some(self.targets),
+            mask=None if self.mask is None else some(self.mask),
+        )
+
 
 def assemble(tasks: Sequence[Task], inputs: Tensor, targets: Tensor, mask: Tensor | None, *, per_task: bool) -> Batch:
     """Build the batch of one step from dense tensors; runs under ``torch.func.vmap``.

@@ -113,13 +113,18 @@ class MultiTaskModule(pl.LightningModule):
         """
         if self.diverged:
             return None
+        asked = self.phase.tasks
+        if asked is not None:
+            batch = batch.only(asked)
         if self._second_look is not None:
             self._second_look.remember(batch, self.device)
         with self._forks():
-            outputs = self.model(batch.inputs)
+            outputs = self.model(batch.inputs, asked)
         losses, active = task_losses(self.tasks, outputs, targets=batch.targets, mask=batch.mask)
         complete = batch.mask is None and len(batch.targets) == len(self.tasks)
         here = [True] * len(self.tasks) if complete else active.tolist()
+        if not any(here):  # no label of the tasks of this phase
+            return None
         scalar = self._scalar(losses, here)
         if scalar is None:
             self.diverged = True

@@ -35,6 +35,7 @@ class Phase:
         train: parameter groups that learn: ``"shared"``, ``"task"``, ``"structure"``; default all.
         split: part of the training data, ``"train"`` (all of it), or for networks that learn weights and structure on
             different rows ``"weights"`` (80 %) or ``"policy"`` (the other 20 %).
+        tasks: names of the tasks whose losses count; None: all.
         penalties: ``"all"``, ``"none"``, or names of the penalties that count in this phase.
         on_enter: called before the first step.
         on_step: called after every step with the step index i and the number of steps n.
@@ -61,6 +62,7 @@ class Phase:
     epochs: int | None = None
     train: tuple[str, ...] = _GROUPS
     split: str = "train"
+    tasks: tuple[str, ...] | None = None
     penalties: str | tuple[str, ...] = "all"
     on_enter: Callable[[], None] | None = None
     on_step: Callable[[int, int], None] | None = None
