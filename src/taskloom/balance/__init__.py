@@ -11,6 +11,7 @@ __getattr__, __dir__, __all__ = attach(
     {
         "Balancer": "base",
         "Combination": "flow",
+        "Diagnostics": "_diagnostics",
         "Flow": "flow",
         "Link": "base",
         "Mix": "base",

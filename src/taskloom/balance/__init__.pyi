@@ -1,5 +1,6 @@
 # Written by tools/write_stubs.py from the names in __init__.py; run `make stubs` after changing those.
 
+from taskloom.balance._diagnostics import Diagnostics as Diagnostics
 from taskloom.balance._features import at_features as at_features
 from taskloom.balance.adapters.torchjd import from_torchjd as from_torchjd
 from taskloom.balance.base import Balancer as Balancer
@@ -85,6 +86,7 @@ from taskloom.balance.wrap.warmup import warm_up as warm_up
 __all__ = [
     "Balancer",
     "Combination",
+    "Diagnostics",
     "Flow",
     "Link",
     "Mix",

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from taskloom.balance._checks import require
+from taskloom.balance._diagnostics import Diagnostics
 from taskloom.balance._draws import size_of, split_draws
 from taskloom.balance._link import HeadGradient, Link, Scale
 from taskloom.balance.flow import Combination, Flow, Need, Rows, Signals, task_names
@@ -35,7 +36,7 @@ class Chain(Link):
         self.links = nn.ModuleList(links)
         self.n_steps = 0
         self.n_draws = 0
-        self.n_skipped = 0
+        self.diagnostics = Diagnostics()
 
     def __iter__(self) -> Iterator[Link]:
         for link in self.links:
@@ -174,7 +175,8 @@ class Chain(Link):
         scalarises = all(isinstance(link, Scale) or link.head_gradient is None for link in self)
         head = torch.ones_like(flow.head) if scalarises else flow.head.detach()
         wide = torch.promote_types(losses.dtype, torch.float32)
-        return Combination(weights.to(wide), (head * present).to(wide), flow.penalty.to(wide), flow.direction)
+        weights, head = weights.to(wide), (head * present).to(wide)
+        return Combination(weights, head, flow.penalty.to(wide), flow.direction, flow.falls_back)
 
     def draw(self, n_tasks: int, *, step: int | None = None, position: int = 0) -> Tensor | None:
         """The uniform random numbers of the next step, for :meth:`combine`.
@@ -211,7 +213,8 @@ class Chain(Link):
 
     def reset(self) -> None:
         """Return to the state before the first step (a generator that was given is left as it is)."""
-        self.n_steps = self.n_draws = self.n_skipped = 0
+        self.n_steps = self.n_draws = 0
+        self.diagnostics = Diagnostics()
         for link in self:
             link.reset()
 
@@ -250,11 +253,17 @@ class Chain(Link):
             raise BalanceError(f"{self!r} does not know its tasks yet; call balancer.bind(tasks) first")
         return [group for link in self for group in link.parameter_groups()]
 
+    @property
+    def n_skipped(self) -> int:
+        """Number of steps that were left out because something was not finite."""
+        return self.diagnostics.n_skipped
+
     def get_extra_state(self) -> Tensor:
-        return torch.tensor([self.n_steps, self.n_draws, self.n_skipped])
+        return torch.tensor([self.n_steps, self.n_draws, self.n_skipped, self.diagnostics.n_fallbacks])
 
     def set_extra_state(self, state: Tensor) -> None:
-        self.n_steps, self.n_draws, self.n_skipped = (int(count) for count in state)
+        self.n_steps, self.n_draws, n_skipped, n_fallbacks = (int(count) for count in state)
+        self.diagnostics = Diagnostics(n_skipped=n_skipped, n_fallbacks=n_fallbacks)
 
     def __repr__(self) -> str:
         return f"chain({', '.join(repr(link) for link in self)})"

@@ -36,8 +36,9 @@ class Cosines:
         inverse = torch.where(kept, 1 / torch.where(kept, values, 1), 0)
         parts = torch.where(kept, vectors.T @ right, 0)
         # Where r lies in the null space of C, what is left of it is rounding: no solution.
-        exists = parts.square().sum() > _ROUNDING * right.square().sum()
-        return Solution(torch.where(exists, vectors @ (inverse * parts), 0), exists)
+        reached, wanted = parts.square().sum(), right.square().sum()
+        exists = reached > _ROUNDING * wanted
+        return Solution(torch.where(exists, vectors @ (inverse * parts), 0), exists, reached >= _NEARLY * wanted)
 
 
 @dataclass(frozen=True)
@@ -47,13 +48,16 @@ class Solution:
     Args:
         vector: shape (S,); 0 where there is none.
         exists: scalar bool; False where r is orthogonal to every row of C (opposite gradients) or is 0.
+        is_exact: scalar bool; False where the vector is a least-squares solution only.
     """
 
     vector: Tensor
     exists: Tensor
+    is_exact: Tensor
 
 
 _ROUNDING = 1e-24  # relative to the square of the right-hand side
+_NEARLY = 1 - 1e-6  # share of the square of the right-hand side that an exact solution reaches
 
 
 def cosines(gramian: Tensor) -> Cosines:

@@ -73,7 +73,8 @@ class Every(Link):
     def forward(self, flow: Flow) -> Flow:
         positions = self.positions(flow.signals.tasks)
         if flow.signals.step % self.interval == 0:
-            row = self.balancer(flow).mix  # (1, S) @ (S, K) already multiplied
+            after = self.balancer(flow)
+            row = after.mix  # (1, S) @ (S, K) already multiplied
             made = row[0].detach().to(self.stored)
             kept = self.stored if positions is None else self.stored[positions]
             if flow.signals.active is not None:  # absent tasks keep what they have
@@ -82,7 +83,7 @@ class Every(Link):
                 self.stored.copy_(made)
             else:
                 self.stored[positions] = made
-            return flow.becomes(mix=row)
+            return flow.becomes(mix=row, falls_back=after.falls_back)
         stored = self.stored if positions is None else self.stored[positions]
         return flow.becomes(mix=stored.to(flow.mix).unsqueeze(0))
 

@@ -33,7 +33,8 @@ class Balancer(Chain):
     """A chain of links: what decides how the gradients of several tasks become one. Made by :func:`chain`.
 
     Hand it to :func:`taskloom.balance` or :func:`taskloom.fit`; or, holding gradients yourself, ask it for
-    :meth:`weights` or a :meth:`direction`. It is an ``nn.Module``: it moves, saves and loads with a model.
+    :meth:`weights` or a :meth:`direction`. It is an ``nn.Module``: it moves, saves and loads with a model. Its
+    ``diagnostics`` (:class:`taskloom.balance.Diagnostics`) say what happened.
 
     Args:
         links: the links, in order.
@@ -161,9 +162,11 @@ class Balancer(Chain):
             losses = torch.zeros(n_tasks, dtype=like.dtype, device=like.device)
         step, self.n_steps = self.n_steps, self.n_steps + 1
         # whoever holds one matrix of gradients calls its parameters the layer
-        return self.combine(
+        combination = self.combine(
             losses, gramian, draws=draws, tasks=names, rows=rows, last_layer=gramian, cross=cross, step=step
         )
+        self.diagnostics.note_step(names, combination, gramian=gramian)
+        return combination
 
 
 def chain(*links: Link) -> Balancer:

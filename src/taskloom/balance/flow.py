@@ -169,6 +169,7 @@ class Flow:
         is_diagonal: True while every link so far has only rescaled its rows.
         draws: uniform random numbers for the link that runs next, or None.
         direction: the finished direction (P,) of a row rule, or None.
+        falls_back: bool (), True where the equation of a link has no solution at this step; None if no link has one.
 
     Example:
         >>> flow = Flow.start(Signals(tasks=("a", "b"), losses=torch.tensor([1.0, 3.0])))
@@ -183,6 +184,7 @@ class Flow:
     is_diagonal: bool = True
     draws: Tensor | None = None
     direction: Tensor | None = None
+    falls_back: Tensor | None = None
 
     @classmethod
     def start(cls, signals: Signals) -> Flow:
@@ -240,6 +242,7 @@ class Flow:
         head: Tensor | None = None,
         is_diagonal: bool = False,
         direction: Tensor | None = None,
+        falls_back: Tensor | None = None,
     ) -> Flow:
         """The flow after a link: a new mixing matrix and, if given, a new penalty, head factor or direction."""
         return replace(
@@ -249,6 +252,7 @@ class Flow:
             head=self.head if head is None else head,
             is_diagonal=is_diagonal,
             direction=direction,
+            falls_back=self.falls_back if falls_back is None else falls_back,
             draws=None,
         )
 
@@ -265,6 +269,8 @@ class Combination:
         head_weights: shape (K,), no graph: the factors of unweighted heads (1 unless a link rescales losses first).
         penalty: scalar, differentiable in the balancer's own parameters.
         direction: d, shape (P,), only from row rules; None means J^T w.
+        falls_back: bool (), True where the equation of the method has no solution at this step (Pareto stationary
+            points), so that its documented fall-back was taken; None for methods without such an equation.
 
     Example:
         >>> Combination(torch.ones(2), torch.ones(2), torch.zeros(())).direction is None
@@ -275,6 +281,7 @@ class Combination:
     head_weights: Tensor
     penalty: Tensor
     direction: Tensor | None = None
+    falls_back: Tensor | None = None
 
 
 def task_names(tasks: Sequence[object]) -> tuple[str, ...]:

@@ -79,7 +79,7 @@ def balance(
         head_gradient: whether parameters outside ``shared`` get weighted or their own gradients; default: as in the
             paper of the method (``balancer.head_gradient``).
         on_nonfinite: "raise" (default) names the task; "skip" returns a scalar without gradients, leaves the state of
-            the balancer unchanged and counts in ``balancer.n_skipped``; "drop" goes on without the task.
+            the balancer unchanged; "drop" goes on without the task. Both are counted in ``balancer.diagnostics``.
         scaler: the gradient scaler of a loop in half precision: task gradients are then taken of scaled losses, so that
             they do not underflow, and overflow reaches the scaler. Hand the scalar to ``scaler.scale`` as usual.
         form: which way to make the scalar; "auto" takes the cheapest.
@@ -150,9 +150,10 @@ def balance(
                 ) from None
             rest = [name for name in batches[0] if name not in found.tasks]
             if on_nonfinite == "skip" or not rest:
-                balancer.n_skipped += 1
+                balancer.diagnostics.n_skipped += 1
                 values = list(batches[-1].values())
                 return carry_nothing(torch.zeros_like(values[0]), reached_by(values).leaves)
+            balancer.diagnostics.note_dropped(found.tasks)
             batches = [{name: batch[name] for name in rest} for batch in batches]
 
 
@@ -230,6 +231,7 @@ def _scalar(batches: Sequence[Mapping[str, Tensor]], balancer: Balancer, wanted:
     )
     wanted.engine.agree(step.tasks, combination)
     balancer.n_steps += 1
+    balancer.diagnostics.note_step(step.tasks, combination, gramian=measured.gramian, active=step.active)
     if not wanted.parameters:  # losses alone decide, and heads are weighted
         if ranks() == 1:
             return (combination.weights * step.losses).sum() + combination.penalty
@@ -284,6 +286,7 @@ def weighted_sum(losses: Tensor, balancer: Balancer) -> Tensor:
     draws = balancer.draw(len(balancer.tasks))
     combination = balancer.combine(losses, draws=draws, step=balancer.n_steps)
     balancer.n_steps += 1
+    balancer.diagnostics.note_step(balancer.tasks, combination)
     return (combination.weights * losses).sum() + combination.penalty
 
 

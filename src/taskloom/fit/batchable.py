@@ -14,7 +14,7 @@ from taskloom.fit.training import Training, is_trained_in_phases
 __all__ = ["reason_against_batching", "shape_signature"]
 
 # Plain attributes of modules that may differ between the members of a batch.
-_NOT_SETTINGS = frozenset({"training", "seed", "n_steps", "n_draws", "n_skipped"})
+_NOT_SETTINGS = frozenset({"training", "seed", "n_steps", "n_draws", "diagnostics"})
 
 
 def reason_against_batching(training: Training) -> str | None:

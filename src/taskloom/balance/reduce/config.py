@@ -55,19 +55,19 @@ class Config(Reduce):
 
     def weights(self, gramian: Tensor) -> Tensor:
         """Weights (S,) from the Gramian (S, S), all tasks preferred equally; 0 for zero rows."""
-        return _conflict_free(gramian, gramian.new_ones(len(gramian)), self.length)
+        return _conflict_free(gramian, gramian.new_ones(len(gramian)), self.length)[0]
 
     def forward(self, flow: Flow) -> Flow:
         gramian = flow.gramian()
         preference = self.preference.at(flow.signals.tasks, gramian)
         if flow.n_rows != flow.signals.n_tasks:
             preference = gramian.new_ones(flow.n_rows)
-        weights = _conflict_free(gramian, preference, self.length)
+        weights, falls_back = _conflict_free(gramian, preference, self.length)
         if self.on_stationary == "zero":
             stops = stationarity(gramian) <= 10 * len(gramian) * rounding(flow.signals)
             weights = torch.where(stops, 0, weights)
         weights = torch.where((gramian.diagonal() > 0).any(), weights, uniform(present(flow), weights))
-        return flow.becomes(mix=weights.to(flow.mix).unsqueeze(0) @ flow.mix)
+        return flow.becomes(mix=weights.to(flow.mix).unsqueeze(0) @ flow.mix, falls_back=falls_back)
 
     def __repr__(self) -> str:
         given = [] if self.length == "projection" else [repr(self.length)]
@@ -78,7 +78,8 @@ class Config(Reduce):
         return f"config({', '.join(given)})"
 
 
-def _conflict_free(gramian: Tensor, preference: Tensor, length: str) -> Tensor:
+def _conflict_free(gramian: Tensor, preference: Tensor, length: str) -> tuple[Tensor, Tensor]:
+    """Weights (S,), and whether no direction has these cosines, bool ()."""
     angles = cosines(gramian)
     found = angles.solve(preference, _CUTOFF)
     unscaled = angles.inverse_norms * found.vector
@@ -89,7 +90,7 @@ def _conflict_free(gramian: Tensor, preference: Tensor, length: str) -> Tensor:
         factor = angles.norms @ projected / safe
     else:
         factor = _norm(angles.norms, angles.is_nonzero, length) / safe.sqrt()
-    return torch.where(found.exists & (square > 0), factor, 0) * unscaled
+    return torch.where(found.exists & (square > 0), factor, 0) * unscaled, ~found.is_exact
 
 
 def _norm(norms: Tensor, is_nonzero: Tensor, kind: str) -> Tensor:

@@ -16,6 +16,7 @@ from taskloom.balance._entries import present
 from taskloom.balance._max_norm import MaxNorm
 from taskloom.balance._precision import rounding
 from taskloom.balance._solve import OnStationary, fair
+from taskloom.balance._stationarity import has_no_solution
 from taskloom.balance.base import Balancer, Reduce, chain
 from taskloom.balance.flow import Flow
 from taskloom.errors import BalanceError
@@ -44,14 +45,16 @@ class FairGrad(Reduce):
     def forward(self, flow: Flow) -> Flow:
         if self.alpha == 0:
             return super().forward(flow)
+        gramian = flow.gramian()
         weights = fair(
-            flow.gramian(),
+            gramian,
             self.alpha,
             active=present(flow),
             rounding=rounding(flow.signals),
             on_stationary=self.on_stationary,
         )
-        return flow.becomes(mix=weights.to(flow.mix).unsqueeze(0) @ flow.mix)
+        falls_back = has_no_solution(weights ** (1 / self.alpha) * (gramian @ weights), gramian)
+        return flow.becomes(mix=weights.to(flow.mix).unsqueeze(0) @ flow.mix, falls_back=falls_back)
 
     def __repr__(self) -> str:
         end = "" if self.on_stationary == "regularise" else f", on_stationary={self.on_stationary!r}"

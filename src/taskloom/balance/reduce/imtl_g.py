@@ -39,6 +39,10 @@ class ImtlG(Reduce):
 
     def weights(self, gramian: Tensor) -> Tensor:
         """Weights (S,) from the Gramian (S, S); 0 for zero rows."""
+        return self._impartial(gramian)[0]
+
+    def _impartial(self, gramian: Tensor) -> tuple[Tensor, Tensor]:
+        """Weights (S,), and whether no direction has equal components, bool ()."""
         angles = cosines(gramian)
         there = angles.is_nonzero.to(gramian)
         found = angles.solve(there, _CUTOFF)
@@ -52,15 +56,16 @@ class ImtlG(Reduce):
         square = solution @ projected  # ||d||^2 before any length is given to it
         length = angles.norms @ projected / torch.where(square > 0, square, 1)
         weights = torch.where(has_sum, unscaled / divisor, unscaled * length)
-        return torch.where(angles.is_nonzero.any(), weights, torch.full_like(weights, 1 / len(weights)))
+        weights = torch.where(angles.is_nonzero.any(), weights, torch.full_like(weights, 1 / len(weights)))
+        return weights, ~found.is_exact
 
     def forward(self, flow: Flow) -> Flow:
-        after = super().forward(flow)
-        if self.on_stationary == "regularise":
-            return after
         gramian = flow.gramian()
-        stops = stationarity(gramian) <= 10 * len(gramian) * rounding(flow.signals)
-        return after.becomes(mix=torch.where(stops, 0, after.mix))
+        weights, falls_back = self._impartial(gramian)
+        if self.on_stationary == "zero":
+            stops = stationarity(gramian) <= 10 * len(gramian) * rounding(flow.signals)
+            weights = torch.where(stops, 0, weights)
+        return flow.becomes(mix=weights.to(flow.mix).unsqueeze(0) @ flow.mix, falls_back=falls_back)
 
     def __repr__(self) -> str:
         given = [] if self.sign_guard else ["sign_guard=False"]

@@ -78,6 +78,7 @@ class Only(Wrapper):
             head=flow.head.index_copy(0, index, after.head),
             is_diagonal=after.is_diagonal,
             direction=direction,
+            falls_back=after.falls_back,
         )
 
     def _part(self, flow: Flow, index: Tensor, kept: list[int]) -> Flow:
