@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import os
 import platform
@@ -51,6 +52,7 @@ def peak_bytes(step: Step, device: torch.device) -> int:
         step()
         torch.cuda.synchronize(device)
         return torch.cuda.max_memory_allocated(device) - before
+    gc.collect()  # what was recorded earlier must not be released now
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
         step()
         with record_function(_SECOND):

@@ -68,7 +68,5 @@ def shortfalls(blocks: Sequence[Block]) -> str:
                 f"{WAYS[cell['quickest_peer']]}"
             )
         if peak["taskloom"] > peak["k_passes"]:
-            lines.append(f"memory: {name}: {_mebibytes(peak['taskloom'])} MiB, K passes {_mebibytes(peak['k_passes'])}")
-    return (
-        "\n".join(lines) if lines else "nowhere slower than a peer by more than 5 %, nowhere more memory than K passes"
-    )
+            lines.append(f"memory: {name}: {peak['taskloom'] / peak['k_passes']:.3f} times K passes")
+    return "\n".join(lines) or "nowhere slower than a peer by more than 5 %, nowhere more memory than K passes"
