@@ -2,12 +2,13 @@
 
     python benchmarks/architectures.py [--only mixing experts] [--tasks 2 5 10] [--seconds 3] [--threads 1]
 
-For every case and number of tasks, a forward and backward pass (training mode, the sum of squared outputs) of the
-library's model and of the peer take turns in random order in one process, on the same inputs, with the same weights and
-the same encoder. Printed are medians over turns of the processor time, the median of the ratio within a turn (how many
-times faster the library is), the peak of memory that a step allocates (inputs and weights not counted, gradients
-counted), and the largest difference of the outputs relative to the largest output. Writes architectures.json beside
-this file.
+For every case and number of tasks, steps (forward and backward pass in training mode, the sum of squared outputs) of
+the library's model and of the peer take turns in random order in one process, on the same inputs, with the same weights
+and the same encoder. In a turn each makes one step that is not timed and then as many as fill about 20 ms, as in
+training, where a step follows its like. Printed are medians over turns of the processor time of a step, the median of
+the ratio within a turn (how many times faster the library is), the peak of memory that a step allocates (inputs and
+weights not counted, gradients counted), and the largest difference of the outputs relative to the largest output.
+Writes architectures.json beside this file.
 
 A family of architectures takes part through a file in ``_architectures/`` with a list ``CASES`` (see
 ``_architectures/case.py``), which is imported here and named in ``FAMILIES``.
@@ -17,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import platform
 import random
@@ -39,10 +41,11 @@ MOST_DIFFERENT = 1e-3  # of the outputs of two models that should agree, in floa
 
 def step_of(model: nn.Module, inputs: Any) -> Callable[[], None]:
     """One forward and backward pass."""
-    model.train()
+    parameters = list(model.train().parameters())
 
     def step() -> None:
-        model.zero_grad(set_to_none=True)
+        for parameter in parameters:
+            parameter.grad = None
         outputs = model(inputs)
         sum(output.square().sum() for output in outputs.values()).backward()
 
@@ -54,16 +57,24 @@ def turns(pair: Pair, seconds: float) -> Iterator[dict[str, float]]:
     steps = {name: step_of(getattr(pair, name), pair.inputs) for name in ("ours", "peer")}
     for step in [*steps.values()] * 3:
         step()  # warms up
+    n_steps = {name: max(1, math.ceil(0.02 / timed(step, 1))) for name, step in steps.items()}
     begin, n_turns = time.perf_counter(), 0
     random.seed(0)
     while n_turns < 7 or time.perf_counter() - begin < seconds:
         found = {}
         for name in random.sample(list(steps), len(steps)):
-            start = time.process_time()
             steps[name]()
-            found[name] = time.process_time() - start
+            found[name] = timed(steps[name], n_steps[name])
         n_turns += 1
         yield found
+
+
+def timed(step: Callable[[], None], n_steps: int) -> float:
+    """Processor seconds of a step, mean of some."""
+    start = time.process_time()
+    for _ in range(n_steps):
+        step()
+    return (time.process_time() - start) / n_steps
 
 
 def peak_memory(model: nn.Module, inputs: Any) -> int:
