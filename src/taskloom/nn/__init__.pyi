@@ -6,6 +6,12 @@ from taskloom.nn._orthogonality import SubspaceOrthogonality as SubspaceOrthogon
 from taskloom.nn._table import sharing_table as sharing_table
 from taskloom.nn.adapters import factory_of as factory_of
 from taskloom.nn.adapters import stages_of as stages_of
+from taskloom.nn.attention._mask import PositionMask as PositionMask
+from taskloom.nn.attention.base import Attention as Attention
+from taskloom.nn.attention.image import ImageAttention as ImageAttention
+from taskloom.nn.attention.row import RowAttention as RowAttention
+from taskloom.nn.cascade import Cascade as Cascade
+from taskloom.nn.cgc import CGC as CGC
 from taskloom.nn.conditioned import Conditioned as Conditioned
 from taskloom.nn.conditions.add import EmbeddingAdd as EmbeddingAdd
 from taskloom.nn.conditions.base import Condition as Condition
@@ -39,13 +45,25 @@ from taskloom.nn.encoders.weights import LoadedWeights as LoadedWeights
 from taskloom.nn.encoders.weights import load_weights as load_weights
 from taskloom.nn.fork import fork as fork
 from taskloom.nn.fork import gates as gates
+from taskloom.nn.gates.base import GateRule as GateRule
+from taskloom.nn.gates.dselect_k import DSelectKGate as DSelectKGate
+from taskloom.nn.gates.gate import Gate as Gate
+from taskloom.nn.gates.mix import mix as mix
+from taskloom.nn.gates.softmax import SoftmaxGate as SoftmaxGate
+from taskloom.nn.gates.static import StaticGate as StaticGate
+from taskloom.nn.gates.top_k import TopKGate as TopKGate
 from taskloom.nn.hard import HardSharing as HardSharing
 from taskloom.nn.hardsoft import HardSoftMix as HardSoftMix
 from taskloom.nn.heads.default import default_head as default_head
+from taskloom.nn.heads.dense import DenseHead as DenseHead
+from taskloom.nn.heads.pooled import PooledHead as PooledHead
 from taskloom.nn.independent import Independent as Independent
 from taskloom.nn.layered import LayeredSupervision as LayeredSupervision
+from taskloom.nn.lora import LoRA as LoRA
 from taskloom.nn.mixing import Mixing as Mixing
+from taskloom.nn.mmoe import MMoE as MMoE
 from taskloom.nn.model import MultiTaskModel as MultiTaskModel
+from taskloom.nn.mtan import MTAN as MTAN
 from taskloom.nn.nddr import NDDR as NDDR
 from taskloom.nn.parallel import Parallel as Parallel
 from taskloom.nn.partial import PartialSharing as PartialSharing
@@ -53,46 +71,65 @@ from taskloom.nn.partition import check_partition as check_partition
 from taskloom.nn.partition import reached_by as reached_by
 from taskloom.nn.perceiver import PerceiverIO as PerceiverIO
 from taskloom.nn.phase import Phase as Phase
+from taskloom.nn.ple import PLE as PLE
 from taskloom.nn.pooled import Pooled as Pooled
 from taskloom.nn.sluice import Sluice as Sluice
 from taskloom.nn.soft import SoftSharing as SoftSharing
 
 __all__ = [
     "Adapted",
+    "Attention",
     "BiLSTM",
+    "CGC",
     "CNN",
+    "Cascade",
     "Condition",
     "Conditioned",
     "Cost",
     "CrossStitch",
+    "DSelectKGate",
+    "DenseHead",
     "EmbeddingAdd",
     "EmbeddingConcat",
     "EmbeddingGate",
     "FeatureEmbedding",
     "FeatureTokens",
     "FiLM",
+    "Gate",
+    "GateRule",
     "HardSharing",
     "HardSoftMix",
+    "ImageAttention",
     "Independent",
     "LayeredSupervision",
+    "LoRA",
     "LoadedWeights",
     "MLP",
+    "MMoE",
+    "MTAN",
     "Mixing",
     "MultiTaskModel",
     "NDDR",
     "NoCommonFeature",
     "OneHotConcat",
+    "PLE",
     "Parallel",
     "PartialSharing",
     "PerceiverIO",
     "Phase",
     "Pooled",
+    "PooledHead",
+    "PositionMask",
     "ResNet",
+    "RowAttention",
     "SegNet",
     "Sluice",
     "SoftSharing",
+    "SoftmaxGate",
+    "StaticGate",
     "SubspaceOrthogonality",
     "TableMLP",
+    "TopKGate",
     "TransformerEncoder",
     "UNet",
     "UnknownTask",
@@ -108,6 +145,7 @@ __all__ = [
     "layer_macs",
     "load_weights",
     "macs",
+    "mix",
     "reached_by",
     "resnet18",
     "resnet34",

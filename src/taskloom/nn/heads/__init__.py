@@ -3,5 +3,13 @@
 from taskloom._lazy import attach
 
 __getattr__, __dir__, __all__ = attach(
-    __name__, {"build_head": "default", "build_heads": "default", "default_head": "default", "features_of": "default"}
+    __name__,
+    {
+        "DenseHead": "dense",
+        "PooledHead": "pooled",
+        "build_head": "default",
+        "build_heads": "default",
+        "default_head": "default",
+        "features_of": "default",
+    },
 )
