@@ -41,7 +41,8 @@ from taskloom.nn.fork import gates
 
 HERE = Path(__file__).parent
 # trunk -> workload it is taken from, width of its features
-TRUNKS = {"mlp": ("tabular", 512), "resnet": ("resnet", 64), "transformer": ("transformer", 128)}
+TRUNKS = {"mlp": ("tabular", 512), "resnet": ("resnet", 64), "transformer": ("transformer", 128), "tiny": ("tiny", 64)}
+DEFAULT = ("mlp", "resnet", "transformer")
 CHAINS: dict[str, Callable[[], Balancer]] = {"mgda_ub": tl.mgda_ub} | {
     f"at_features({name})": lambda method=method: tl.at_features(method.ours())
     for name, method in METHODS.items()
@@ -174,7 +175,7 @@ def main() -> None:
     random.seed(0)
     rows = []
     print("| trunk | K | chain | ratio | peak memory | error |\n|---|---|---|---|---|---|")
-    for trunk in given.trunks or TRUNKS:
+    for trunk in given.trunks or DEFAULT:
         for row in measure(trunk, given.tasks or 10, given):
             rows.append(row)
             ratio = row["ratio"]

@@ -74,6 +74,23 @@ def test_smallest_cell(tmp_path: Path) -> None:
         assert one["error"]["k_passes"] < 1e-2
 
 
+def test_smallest_trunk() -> None:
+    for name in NEEDED:
+        pytest.importorskip(name)
+    command = [sys.executable, str(SCRIPTS / "features.py"), "--trunks", "tiny", "--tasks", "3"]
+    done = subprocess.run(
+        [*command, "--turns", "1", "--seconds", "0"], capture_output=True, text=True, timeout=250, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    rows = [line.split("|") for line in done.stdout.splitlines() if line.startswith("| tiny")]
+    assert len(rows) == 7
+    for _, _, n_tasks, _, ratio, peak, error, _ in rows:
+        assert int(n_tasks) == 3
+        assert 0.2 < float(ratio.split()[0]) < 100
+        assert float(peak) > 1
+        assert float(error) < 1e-4
+
+
 def test_peak_of_memory(part: Any) -> None:
     kept: list[torch.Tensor] = []
 
