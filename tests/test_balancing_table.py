@@ -15,7 +15,7 @@ from taskloom.balance.flow import Need
 PAGE = Path(__file__).parents[1] / "docs" / "balancing.rst"
 ARGUMENTS = {"fixed": [{"a": 1.0, "b": 2.0, "c": 3.0}], "aux_cosine": ["a"]}
 SETTINGS = {"auto_lambda": {"primary": "a", "inner_lr": 1e-3}}
-AROUND_OTHERS = {"chain", "every", "warm_up", "smoothed", "only", "at_features", "from_torchjd"}
+AROUND_OTHERS = {"chain", "every", "warm_up", "smoothed", "only", "at_features", "blockwise", "from_torchjd"}
 
 
 def rows() -> dict[str, dict[str, str]]:

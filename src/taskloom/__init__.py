@@ -50,6 +50,7 @@ __getattr__, __dir__, __all__ = attach(
         "auto_lambda": "balance.scale.auto_lambda",
         "aux_cosine": "balance.mix.aux_cosine",
         "balance": "engine.combine",
+        "blockwise": "balance.wrap.blockwise",
         "cagrad": "balance.reduce.cagrad",
         "chain": "balance.base",
         "clip": "balance.wrap.clip",

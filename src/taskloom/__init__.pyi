@@ -50,6 +50,7 @@ from taskloom.balance.scale.stch import stch as stch
 from taskloom.balance.scale.stch import stch_mtl as stch_mtl
 from taskloom.balance.scale.uncertainty import uncertainty as uncertainty
 from taskloom.balance.scale.worst_task import worst_task as worst_task
+from taskloom.balance.wrap.blockwise import blockwise as blockwise
 from taskloom.balance.wrap.clip import clip as clip
 from taskloom.balance.wrap.every import every as every
 from taskloom.balance.wrap.only import only as only
@@ -144,6 +145,7 @@ __all__ = [
     "auto_lambda",
     "aux_cosine",
     "balance",
+    "blockwise",
     "cagrad",
     "chain",
     "clip",

@@ -10,6 +10,7 @@ __getattr__, __dir__, __all__ = attach(
     __name__,
     {
         "Balancer": "base",
+        "Blocks": "_blocks",
         "Combination": "flow",
         "Diagnostics": "_diagnostics",
         "Flow": "flow",
@@ -26,6 +27,7 @@ __getattr__, __dir__, __all__ = attach(
         "at_features": "_features",
         "auto_lambda": "scale.auto_lambda",
         "aux_cosine": "mix.aux_cosine",
+        "blockwise": "wrap.blockwise",
         "cagrad": "reduce.cagrad",
         "chain": "base",
         "clip": "wrap.clip",

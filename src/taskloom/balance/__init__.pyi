@@ -1,5 +1,6 @@
 # Written by tools/write_stubs.py from the names in __init__.py; run `make stubs` after changing those.
 
+from taskloom.balance._blocks import Blocks as Blocks
 from taskloom.balance._diagnostics import Diagnostics as Diagnostics
 from taskloom.balance._features import at_features as at_features
 from taskloom.balance.adapters.torchjd import from_torchjd as from_torchjd
@@ -76,6 +77,7 @@ from taskloom.balance.scale.uncertainty import log_variances as log_variances
 from taskloom.balance.scale.uncertainty import uncertainty as uncertainty
 from taskloom.balance.scale.worst_task import favour_worst as favour_worst
 from taskloom.balance.scale.worst_task import worst_task as worst_task
+from taskloom.balance.wrap.blockwise import blockwise as blockwise
 from taskloom.balance.wrap.clip import clip as clip
 from taskloom.balance.wrap.every import every as every
 from taskloom.balance.wrap.only import only as only
@@ -85,6 +87,7 @@ from taskloom.balance.wrap.warmup import warm_up as warm_up
 
 __all__ = [
     "Balancer",
+    "Blocks",
     "Combination",
     "Diagnostics",
     "Flow",
@@ -101,6 +104,7 @@ __all__ = [
     "at_features",
     "auto_lambda",
     "aux_cosine",
+    "blockwise",
     "cagrad",
     "chain",
     "clip",

@@ -75,6 +75,11 @@ class Chain(Link):
         return max(link.n_batches for link in self)
 
     @property
+    def learns_from_first(self) -> bool:  # type: ignore[override]
+        """True when the step is made of the first of several batches."""
+        return any(link.learns_from_first for link in self)
+
+    @property
     def is_constant(self) -> bool:  # type: ignore[override]
         """True when the weights are the same in every step that has the same tasks."""
         return all(link.is_constant for link in self)

@@ -8,25 +8,27 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from taskloom.balance.base import Balancer, HeadGradient, Link, Need
+from taskloom.balance._entries import Entries
+from taskloom.balance.base import Balancer, Need
 from taskloom.balance.flow import Flow
+from taskloom.balance.wrap._wrapper import Wrapper
 from taskloom.errors import BalanceError
 from taskloom.task import Task
 
 __all__ = ["Every"]
 
 
-class Every(Link):
+class Every(Wrapper):
     """Runs a balancer at every k-th step (see :func:`taskloom.every`)."""
 
-    reduces: ClassVar[bool] = True
     holds_tasks: ClassVar[bool] = True
     remembers: ClassVar[bool] = True
 
-    stored: Tensor
+    stored: Tensor  # (K,) weights
+    stored_head: Tensor  # (K,) factors of unweighted heads
 
     def __init__(self, interval: int, balancer: Balancer) -> None:
-        super().__init__()
+        super().__init__("every", balancer)
         if isinstance(interval, bool) or not isinstance(interval, int) or interval < 1:
             raise BalanceError(f"every(): the interval must be a whole number of steps >= 1, found {interval!r}")
         if Need.ROWS in balancer.needs:
@@ -34,58 +36,32 @@ class Every(Link):
         if next(balancer.parameters(), None) is not None or any(link.holds_tasks for link in balancer):
             raise BalanceError(f"every(): {balancer!r} learns at every step; put every() around the other links only")
         self.interval = interval
-        self.balancer = balancer
-
-    @property
-    def needs(self) -> Need:  # type: ignore[override]
-        """What the balancer inside needs when it runs."""
-        return self.balancer.needs
 
     def needs_at(self, step: int) -> Need:
         """Nothing, except at every k-th step."""
-        return self.balancer.needs if step % self.interval == 0 else Need.NOTHING
-
-    @property
-    def head_gradient(self) -> HeadGradient | None:  # type: ignore[override]
-        """As the balancer inside."""
-        return self.balancer.head_gradient
+        return self.inner.needs_at(step) if step % self.interval == 0 else Need.NOTHING
 
     def bind(self, tasks: Sequence[Task | str]) -> None:
         """Make room for one weight per task."""
         super().bind(tasks)
-        self.balancer.bind(tasks)
-        self.register_buffer("stored", torch.ones(len(self.tasks), dtype=torch.float64))
-
-    def draw_shape(self, n_tasks: int) -> tuple[int, ...] | None:
-        return self.balancer.draw_shape(n_tasks)
-
-    def draw(self, n_tasks: int, *, step: int = 0, position: int = 0) -> Tensor | None:
-        return self.balancer.draw(n_tasks, step=step, position=position)
-
-    def select_draws(self, draws: Tensor, positions: Sequence[int]) -> Tensor:
-        return self.balancer.select_draws(draws, positions)
+        for name in ("stored", "stored_head"):
+            self.register_buffer(name, torch.ones(len(self.tasks), dtype=torch.float64))
 
     def reset(self) -> None:
-        self.balancer.reset()
+        super().reset()
         if self.tasks:
             self.stored.fill_(1.0)
+            self.stored_head.fill_(1.0)
 
     def forward(self, flow: Flow) -> Flow:
-        positions = self.positions(flow.signals.tasks)
-        if flow.signals.step % self.interval == 0:
-            after = self.balancer(flow)
-            row = after.mix  # (1, S) @ (S, K) already multiplied
-            made = row[0].detach().to(self.stored)
-            kept = self.stored if positions is None else self.stored[positions]
-            if flow.signals.active is not None:  # absent tasks keep what they have
-                made = torch.where(flow.signals.active.to(made.device), made, kept)
-            if positions is None:
-                self.stored.copy_(made)
-            else:
-                self.stored[positions] = made
-            return flow.becomes(mix=row, falls_back=after.falls_back)
-        stored = self.stored if positions is None else self.stored[positions]
-        return flow.becomes(mix=stored.to(flow.mix).unsqueeze(0))
+        entries = Entries.of(self, flow)
+        if flow.signals.step % self.interval:
+            weights, head = (entries.take(stored).to(flow.mix) for stored in (self.stored, self.stored_head))
+            return flow.becomes(mix=weights.unsqueeze(0), head=head)
+        after = self.run(0, flow)
+        entries.put(self.stored, after.mix[0].detach())
+        entries.put(self.stored_head, after.head.detach())
+        return after
 
     def __repr__(self) -> str:
-        return f"every({self.interval}, {self.balancer!r})"
+        return f"every({self.interval}, {self.inner.links[0]!r})"

@@ -104,7 +104,8 @@ class Balancer(Chain):
             jacobian: J, shape (K, P), one gradient per row.
             losses: shape (K,); needed by chains that look at loss values.
             others: Jacobians (K, P) of further independent batches, for methods with ``n_batches`` > 1. Products are
-                taken between the first two; the direction is made of the last one (of the mean of two).
+                taken between the first two; the direction is made of the last one, of the mean of two, or of the first
+                one for methods that only look at the others (``learns_from_first``).
             after: losses (K,) on the same batch after the step, for methods that look at the change.
             draws: uniform random numbers for randomised chains; default: drawn.
 
@@ -125,10 +126,16 @@ class Balancer(Chain):
         found = self._decide(None, losses, draws, tuple(Rows((one,)) for one in jacobians))
         direction = found.direction
         if direction is None:
-            direction = Rows((_made_of(jacobians),)).combine(found.weights)[0]
+            direction = Rows((self._made_of(jacobians),)).combine(found.weights)[0]
         if after is not None:
             self.observe(after)
         return replace(found, weights=found.weights.to(jacobian.dtype), direction=direction.to(jacobian.dtype))
+
+    def _made_of(self, jacobians: Sequence[Tensor]) -> Tensor:
+        """The gradients that the direction is made of."""
+        if self.learns_from_first:
+            return jacobians[0]
+        return (jacobians[0] + jacobians[1]) / 2 if len(jacobians) == 2 else jacobians[-1]
 
     def _decide(
         self, gramian: Tensor | None, losses: Tensor | None, draws: Tensor | None, batches: tuple[Rows, ...]
@@ -142,7 +149,7 @@ class Balancer(Chain):
         for one in batches:
             require_finite(names, Jacobian=one.matrix())
         if batches:
-            rows = Rows((_made_of([one.matrix() for one in batches]),))
+            rows = Rows((self._made_of([one.matrix() for one in batches]),))
             if self.needs & (Need.GRAMIAN | Need.LAST_LAYER):
                 gramian = rows.gramian()
             if self.needs & Need.CROSS:
@@ -204,8 +211,3 @@ def chain(*links: Link) -> Balancer:
     if not flat:
         raise BalanceError("chain() needs at least one link, for example chain(sum_())")
     return Balancer(flat)
-
-
-def _made_of(jacobians: Sequence[Tensor]) -> Tensor:
-    """The gradients that the direction is made of: the last of several batches, the mean of two."""
-    return (jacobians[0] + jacobians[1]) / 2 if len(jacobians) == 2 else jacobians[-1]

@@ -62,6 +62,11 @@ class Rows:
         """Number of rows K."""
         return self.blocks[0].shape[0]
 
+    @property
+    def order(self) -> tuple[int, ...] | None:
+        """Positions of the parameters in the order of their columns; None where nothing is known of parameters."""
+        return None
+
     def __iter__(self) -> Iterator[Tensor]:
         return iter(self.blocks)
 

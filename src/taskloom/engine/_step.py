@@ -69,8 +69,10 @@ def read_batches(
     return batches
 
 
-def made_of(batches: Sequence[Mapping[str, Tensor]]) -> Mapping[str, Tensor]:
-    """The losses that the step is made of: those of the last of several batches, the mean of two."""
+def made_of(batches: Sequence[Mapping[str, Tensor]], balancer: Balancer) -> Mapping[str, Tensor]:
+    """The losses that the step is made of: of the last of several batches, the mean of two, or the first."""
+    if balancer.learns_from_first:
+        return batches[0]
     if len(batches) == 2:
         first, second = batches
         return {name: (first[name] + second[name]) / 2 for name in first}

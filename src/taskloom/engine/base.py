@@ -131,6 +131,11 @@ class ParameterRows(Rows):
     leaves: tuple[Tensor, ...] | None = None
     heads: Mapping[int, tuple[int, Tensor]] = field(default_factory=dict)
 
+    @property
+    def order(self) -> tuple[int, ...]:
+        """Positions of the parameters in the order of their columns."""
+        return tuple(place for group in self.layout.groups for place in group)
+
     def divided(self, factor: float) -> ParameterRows:
         """The rows of losses that are smaller by a factor."""
         heads = {leaf: (task, gradient / factor) for leaf, (task, gradient) in self.heads.items()}

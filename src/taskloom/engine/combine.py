@@ -73,7 +73,8 @@ def balance(
         engine: how task gradients are measured; default: layer by layer (``taskloom.engine.LayerEngine``), and by one
             backward pass per task on the retained graph where several processes train or whole rows are needed.
         independent: losses of the same tasks on further independent batches, for methods that compare batches
-            (``balancer.n_batches`` > 1). The step is made of the last batch; of the mean of two.
+            (``balancer.n_batches`` > 1). The step is made of the last batch, of the mean of two, or of the first one
+            where the others are only looked at (``balancer.learns_from_first``).
         last_layer: the last shared layer (a module or its parameters), for methods that look at it alone; default: the
             last of the shared parameters that is a matrix.
         head_gradient: whether parameters outside ``shared`` get weighted or their own gradients; default: as in the
@@ -200,7 +201,7 @@ class _Wanted:
 
 def _scalar(batches: Sequence[Mapping[str, Tensor]], balancer: Balancer, wanted: _Wanted) -> Tensor:
     """The scalar of finite losses and gradients; the state of the balancer changes only if there is one."""
-    losses = made_of(batches)
+    losses = made_of(batches, balancer)
     step = gather(losses, balancer)
     bad = not_finite(step.losses, step.tasks)
     if bad:

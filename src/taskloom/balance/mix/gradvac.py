@@ -181,8 +181,8 @@ def gradvac(
         task gradients are averaged over ranks before the products.
 
     Differs from the paper:
-        one similarity per pair for all shared parameters together; the paper also keeps them per layer, for which the
-        Gramian would have to be split by layer. A zero gradient turns nothing and is not remembered.
+        one similarity per pair for all shared parameters together; the paper also keeps them per layer, which is
+        ``blockwise(Blocks.per_layer(encoder), gradvac())``. A zero gradient turns nothing and is not remembered.
 
     Source:
         Wang, Tsvetkov, Firat, Cao, "Gradient Vaccine: Investigating and Improving Multi-task Optimization in Massively

@@ -30,6 +30,7 @@ class AutoLambda(Scale):
     holds_tasks: ClassVar[bool] = True
     remembers: ClassVar[bool] = True
     n_batches: ClassVar[int] = 2
+    learns_from_first: ClassVar[bool] = True
     head_gradient: ClassVar[HeadGradient | None] = "weighted"
 
     weight: nn.Parameter
@@ -122,9 +123,8 @@ def auto_lambda(
         nonnegative: keep weights from becoming negative; default False, as in the paper.
 
     Returns:
-        the balancer; give it two independent batches per step, the one to train on first. As for every method that
-        compares batches, the step is made of the mean of two; to train on the first one alone, pass it once more as
-        the third: ``independent=[held_out, training]``, which costs nothing.
+        the balancer; give it two independent batches per step: ``balance(training, ..., independent=[held_out])``. The
+        step is made of the first one; of the second only its gradients are looked at.
 
     Raises:
         BalanceError: an argument out of range or not of these tasks; in a step, one batch only.

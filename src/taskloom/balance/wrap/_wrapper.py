@@ -41,13 +41,16 @@ class Wrapper(Link):
         """The flow after one of the balancers, with one row; ``flow.draws`` are those of all."""
         balancer = self.inner.links[position]
         assert isinstance(balancer, Balancer)
-        draws = split_draws(self.inner, flow.draws, flow.signals.n_tasks)[position]
-        after: Flow = balancer(replace(flow, draws=draws))
+        after: Flow = balancer(replace(flow, draws=self.draws_of(position, flow)))
         if after.n_rows > 1 and all(isinstance(link, Scale) for link in balancer):
             return after.becomes(mix=after.mix.sum(0, keepdim=True), is_diagonal=after.is_diagonal)
         if after.n_rows != 1:
             raise BalanceError(f"{balancer!r} ends with {after.n_rows} rows; add a reducer such as sum_()")
         return after
+
+    def draws_of(self, position: int, flow: Flow) -> Tensor | None:
+        """The random numbers of one of the balancers."""
+        return split_draws(self.inner, flow.draws, flow.signals.n_tasks)[position]
 
     # -- what the balancers inside say ------------------------------------------------------------------------
 
@@ -81,6 +84,16 @@ class Wrapper(Link):
     def n_batches(self) -> int:  # type: ignore[override]
         """As many as the balancer inside that looks at most."""
         return self.inner.n_batches
+
+    @property
+    def learns_from_first(self) -> bool:  # type: ignore[override]
+        """True when a balancer inside does."""
+        return self.inner.learns_from_first
+
+    @property
+    def looks_at_features(self) -> bool:  # type: ignore[override]
+        """True when a balancer inside does."""
+        return self.inner.looks_at_features
 
     @property
     def observes(self) -> bool:
