@@ -24,19 +24,19 @@ against 2.6 ms; on (16, 32, 16, 16) images ``bmm`` is better from 3 networks on 
 """
 
 
-def combine(weight: Tensor, features: Sequence[Tensor], *, dimension: int) -> Tensor:
+def combine(weight: Tensor, features: Sequence[Tensor] | Tensor, *, dimension: int) -> Tensor:
     """``y_t = sum_j weight[t, j] * x_j`` at once.
 
     Args:
         weight: (n, K), or (n, K, C) for one number per channel.
-        features: K tensors (B, ...).
+        features: K tensors (B, ...), or one tensor (K, B, ...), which is not copied if weights are not per channel.
         dimension: axis of the channels.
 
     Returns:
         (n, B, ...).
     """
     if weight.ndim == 2:
-        stacked = torch.stack(list(features))  # (K, B, ...)
+        stacked = features if isinstance(features, Tensor) else torch.stack(list(features))  # (K, B, ...)
         return torch.mm(weight, stacked.flatten(1)).view(-1, *stacked.shape[1:])
     if _is_last(features[0], dimension) and len(features) <= ADD_UP_TO:
         columns = [_aligned(column, features[0], dimension) for column in weight.unbind(1)]
@@ -60,11 +60,11 @@ def combine_one_by_one(weight: Tensor, features: Sequence[Tensor], *, dimension:
     return total
 
 
-def combine_matrices(weight: Tensor, features: Sequence[Tensor], *, dimension: int) -> list[Tensor]:
-    """``y_t = weight[t] [x_1; ...; x_K]`` on the channel axis, as one 1x1 convolution.
+def combine_matrices(matrices: Sequence[Tensor], features: Sequence[Tensor], *, dimension: int) -> list[Tensor]:
+    """``y_t = matrices[t] [x_1; ...; x_K]`` on the channel axis, a 1x1 convolution for each row.
 
     Args:
-        weight: (n, C, K C).
+        matrices: n of (C, K C).
         features: K tensors (B, ...) with C channels.
         dimension: axis of the channels.
 
@@ -72,15 +72,16 @@ def combine_matrices(weight: Tensor, features: Sequence[Tensor], *, dimension: i
         n tensors (B, ...).
     """
     together = torch.cat(list(features), dim=dimension)
-    mixed = _convolved(together, weight.flatten(0, 1), dimension)
-    return list(mixed.split(weight.shape[1], dim=dimension))
+    return [_convolved(together, matrix, dimension) for matrix in matrices]
 
 
-def combine_matrices_one_by_one(weight: Tensor, features: Sequence[Tensor], *, dimension: int) -> list[Tensor]:
+def combine_matrices_one_by_one(
+    matrices: Sequence[Tensor], features: Sequence[Tensor], *, dimension: int
+) -> list[Tensor]:
     """The same as :func:`combine_matrices`, one row and one network after the other."""
     rows = []
-    for row in weight.unbind(0):
-        blocks = row.split(row.shape[0], dim=1)  # K of (C, C)
+    for matrix in matrices:
+        blocks = matrix.split(matrix.shape[0], dim=1)  # K of (C, C)
         total = _convolved(features[0], blocks[0], dimension)
         for block, feature in zip(blocks[1:], features[1:], strict=True):
             total = total + _convolved(feature, block, dimension)

@@ -151,21 +151,35 @@ class StitchedNetworks(MultiTaskModel):
         if not self.is_stitched:
             return [inputs] * len(indices), []
         units, last = self._units(), self.places[-1]
-        states: list[Any] = [inputs] * self._n_networks()
+        states: Any = [inputs] * self._n_networks()
         layers = []
         for place, stage in enumerate(self._stages()[: last + 1]):
-            states = stage.run(states)
-            if place in units:
-                self._check_alike(states, place)
-                states = units[place](states, indices if place == last else None)
-            layers.append(states if place == last else [states[self.networks[index]] for index in indices])
+            unit = units.get(place)
+            states = self._staged(stage, states, unit=unit, place=place)
+            if unit is not None:
+                states = unit(states, indices if place == last else None)
+            if place == last:
+                states = _apart(states)
+            if len(self.readouts):
+                layers.append(states if place == last else [states[self.networks[index]] for index in indices])
         return states, layers
+
+    def _staged(self, stage: Parallel, states: Any, *, unit: Mixing | None, place: int) -> Any:
+        """A stage of all networks; in one tensor, where its unit has use for that and it is no detour."""
+        if unit is not None and unit.takes_stacked():
+            together = stage.stack_chains(states)
+            if together is not None:
+                return together
+        outputs = stage.run(_apart(states))
+        if unit is not None:
+            self._check_alike(outputs, place)
+        return outputs
 
     def _behind(self, states: list[Any], layers: list[list[Any]], indices: Sequence[int]) -> list[Any]:
         """Features: the stages behind the last unit, each task's for itself, and the readouts."""
-        layers = list(layers)
-        for place in range(len(layers), len(self.stages)):
-            states = self._stages()[place].run(states, members=[self._member(place, index) for index in indices])
+        layers, first = list(layers), self.places[-1] + 1 if self.is_stitched else 0
+        for place, stage in enumerate(self._stages()[first:], start=first):
+            states = stage.run(states, members=[self._member(place, index) for index in indices])
             layers.append(states)
         if not self.is_stitched or not len(self.readouts):
             return states
@@ -378,3 +392,8 @@ class StitchedNetworks(MultiTaskModel):
         """As every model; ``mixing``: stage -> weights (row = who reads, column = who is read)."""
         mixing = {place: unit.average().tolist() for place, unit in self._units().items()}
         return {**super().describe(), "mixing": mixing}
+
+
+def _apart(states: Any) -> list[Any]:
+    """One state per network, of states in one tensor too."""
+    return list(states.unbind(0)) if isinstance(states, Tensor) else list(states)

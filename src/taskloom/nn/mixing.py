@@ -98,39 +98,53 @@ class Mixing(nn.Module):
         """All rows: (K S, K S), (K S, K S, C/S), or (K, C, K C)."""
         return self.rows[0] if len(self.rows) == 1 else torch.cat(list(self.rows))
 
-    def forward(self, features: Sequence[Tensor], rows: Sequence[int] | None = None) -> list[Tensor]:
+    def forward(
+        self, features: Sequence[Tensor] | Tensor, rows: Sequence[int] | None = None
+    ) -> Sequence[Tensor] | Tensor:
         """Mix.
 
         Args:
-            features: K tensors (n, ...) of one shape.
+            features: K tensors (n, ...) of one shape, or one tensor (K, n, ...).
             rows: indices of the rows asked for; default all.
 
         Returns:
-            one tensor per row.
+            one tensor per row; or one tensor (rows, n, ...), if that is the form of the features.
 
         Raises:
             TaskError: features with another number of channels.
         """
+        if isinstance(features, Tensor) and not self.takes_stacked():
+            return torch.stack(self._mixed(features.unbind(0), rows))
+        if isinstance(features, Tensor):
+            self._axis(features.shape[1:])
+            chosen = range(self._n_rows()) if rows is None else rows
+            return combine(self._rows_of(chosen), features, dimension=self.dimension)
+        return self._mixed(features, rows)
+
+    def takes_stacked(self) -> bool:
+        """Whether features in one tensor are mixed without a copy: one weight per network, where work is batched."""
+        return self.per == "scalar" and self.subspaces == 1 and not len(self.finishes) and computes_together(self)
+
+    def _mixed(self, features: Sequence[Tensor], rows: Sequence[int] | None) -> list[Tensor]:
         chosen = range(self._n_rows()) if rows is None else rows
-        dimension = self._axis(features[0])
-        weight = self._rows_of(chosen)
+        dimension = self._axis(features[0].shape)
         together = computes_together(self)
         if self.per == "full":
             mix = combine_matrices if together else combine_matrices_one_by_one
-            mixed = mix(weight, features, dimension=dimension)
+            mixed = mix([self.rows[row][0] for row in chosen], features, dimension=dimension)
         else:
             pieces = [piece for feature in features for piece in self._split(feature, dimension)]
-            combined = (combine if together else combine_one_by_one)(weight, pieces, dimension=dimension)
+            combined = (combine if together else combine_one_by_one)(self._rows_of(chosen), pieces, dimension=dimension)
             mixed = self._joined(combined, dimension)
         return self.finishes.run(mixed, members=chosen) if len(self.finishes) else mixed
 
-    def _axis(self, features: Tensor) -> int:
-        axis = self.dimension % features.ndim
-        found = features.shape[axis]
+    def _axis(self, shape: Sequence[int]) -> int:
+        axis = self.dimension % len(shape)
+        found = shape[axis]
         if self.channels is not None and found != self.channels:
             raise TaskError(
-                f"a mixing unit for {self.channels} channels found {found} on axis {axis} of features "
-                f"{tuple(features.shape)}; give channels= as the stages have them, and dimension=2 for tokens"
+                f"a mixing unit for {self.channels} channels found {found} on axis {axis} of features {tuple(shape)}; "
+                "give channels= as the stages have them, and dimension=2 for tokens"
             )
         if found % self.subspaces:
             raise TaskError(f"{found} channels do not divide into {self.subspaces} subspaces")

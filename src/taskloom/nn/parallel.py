@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
@@ -68,14 +68,15 @@ class Parallel(nn.ModuleList):
         if len(chosen) <= self.loop_up_to or not computes_together(self):
             return [self[member](value) for member, value in zip(chosen, inputs, strict=True)]
         groups: dict[object, list[int]] = {}
-        labels = self._structures()[0]
+        kept = self._structures()
         for position, (member, value) in enumerate(zip(chosen, inputs, strict=True)):
             shape = (value.shape, value.dtype) if isinstance(value, Tensor) else position
-            groups.setdefault((labels[member], self[member].training, shape), []).append(position)
+            key = (kept.labels[member], kept.members[member].training, shape)
+            groups.setdefault(key, []).append(position)
         same_input = all(value is inputs[0] for value in inputs)
         outputs: list[Any] = [None] * len(chosen)
         for positions in groups.values():
-            group = [self[chosen[position]] for position in positions]
+            group = [kept.members[chosen[position]] for position in positions]
             if len(group) <= self.loop_up_to or _has_changing_buffers(group[0]):
                 results = [member(inputs[position]) for member, position in zip(group, positions, strict=True)]
             else:
@@ -112,11 +113,9 @@ class Parallel(nn.ModuleList):
             torch.Size([6, 3, 1])
         """
         chosen = range(len(self)) if members is None else members
-        if len(chosen) >= self.chain_from and computes_together(self) and self._is_one_kind(chosen):
-            chains, same_input = self._chains(chosen), all(value is inputs[0] for value in inputs)
-            if chains is not None and (same_input or _equal_shapes(inputs)):
-                given = inputs[0] if same_input else torch.stack(list(inputs))
-                return run_chains(chains, given, per_member=not same_input)
+        together = self.stack_chains(inputs, members=chosen)
+        if together is not None:
+            return together
         outputs = self.run(inputs, members=chosen)
         if not _equal_shapes(outputs):
             raise TaskError(
@@ -125,37 +124,72 @@ class Parallel(nn.ModuleList):
             )
         return torch.stack(outputs)
 
+    def stack_chains(self, inputs: Sequence[Any] | Tensor, *, members: Sequence[int] | None = None) -> Tensor | None:
+        """The outputs as one tensor if they can be had in one product per layer, else None.
+
+        That is from :attr:`chain_from` members on, all of one structure that is a chain of linear layers and
+        element-wise functions, where work may be batched.
+
+        Args:
+            inputs: as for :meth:`stack`, or one tensor (members asked for, ...), which is not copied.
+            members: indices of the members asked for; default all.
+
+        Example:
+            >>> layers = Parallel([nn.Linear(4, 1) for _ in range(6)])
+            >>> layers.stack_chains(torch.zeros(6, 3, 4)).shape, layers.eval().stack_chains(torch.zeros(6, 3, 4))
+            (torch.Size([6, 3, 1]), None)
+        """
+        chosen = range(len(self)) if members is None else members
+        if len(chosen) < self.chain_from or not computes_together(self) or not self._is_one_kind(chosen):
+            return None
+        chains = self._chains(chosen)
+        if chains is None:
+            return None
+        if isinstance(inputs, Tensor):
+            return run_chains(chains, inputs, per_member=True)
+        same_input = all(value is inputs[0] for value in inputs)
+        if not same_input and not _equal_shapes(inputs):
+            return None
+        given = inputs[0] if same_input else torch.stack(list(inputs))
+        return run_chains(chains, given, per_member=not same_input)
+
     def train(self, mode: bool = True) -> Self:
         """Set the mode of all members; their structures are compared anew at the next batched computation."""
         self.__dict__.pop("_kept_structures", None)
         return super().train(mode)
 
-    def _structures(self) -> tuple[list[int], list[Chain | None]]:
-        """Equal numbers for members of equal structure, and their layers where they are chains.
-
-        Kept, since the structure of a network rarely changes.
-        """
-        key = tuple(id(module) for module in self)
-        kept = self.__dict__.get("_kept_structures")
-        if kept is None or kept[0] != key:
+    def _structures(self) -> _Structures:
+        """What the members look like. Kept, since the structure of a network rarely changes."""
+        key = tuple(map(id, self._modules.values()))
+        kept: _Structures | None = self.__dict__.get("_kept_structures")
+        if kept is None or kept.key != key:
             numbers: dict[object, int] = {}
-            labels = [numbers.setdefault(_structure(module), len(numbers)) for module in self]
-            kept = (key, (labels, [chain_of(module) for module in self]))
+            members = list(self)
+            labels = [numbers.setdefault(_structure(one), len(numbers)) for one in members]
+            kept = _Structures(key, members, labels, [chain_of(one) for one in members])
             self.__dict__["_kept_structures"] = kept
-        structures: tuple[list[int], list[Chain | None]] = kept[1]
-        return structures
+        return kept
 
     def _is_one_kind(self, members: Sequence[int]) -> bool:
-        labels = self._structures()[0]
-        return len({(labels[member], self[member].training) for member in members}) == 1
+        kept = self._structures()
+        return len({(kept.labels[member], kept.members[member].training) for member in members}) == 1
 
     def _chains(self, members: Sequence[int]) -> list[Chain] | None:
-        chains = self._structures()[1]
+        chains = self._structures().chains
         found = [chain for member in members if (chain := chains[member]) is not None]
         return found if len(found) == len(members) else None
 
     def __getstate__(self) -> dict[str, Any]:
         return {key: value for key, value in self.__dict__.items() if key != "_kept_structures"}
+
+
+class _Structures(NamedTuple):
+    """What is kept of the members: their identities, themselves, equal numbers for equal structure, their layers."""
+
+    key: tuple[int, ...]
+    members: list[nn.Module]
+    labels: list[int]
+    chains: list[Chain | None]
 
 
 def _vectorised(members: Sequence[nn.Module], inputs: Tensor, *, per_member: bool) -> list[Any]:
