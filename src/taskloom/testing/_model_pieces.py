@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -15,6 +15,7 @@ __all__ = [
     "assert_close",
     "assert_equal",
     "assert_raises",
+    "drawn",
     "gradients_of",
     "has_batch_statistics",
     "project",
@@ -60,6 +61,14 @@ def gradients_of(model: nn.Module, value: Tensor) -> dict[str, Tensor]:
     found = torch.autograd.grad(value, list(named.values()), allow_unused=True)
     pairs = zip(named.items(), found, strict=True)
     return {name: torch.zeros_like(p) if gradient is None else gradient for (name, p), gradient in pairs}
+
+
+def drawn(model: MultiTaskModel, inputs: Any, tasks: Sequence[str] | None = None) -> dict[str, Tensor]:
+    """Outputs with the same random numbers at every call, for models that draw a structure in training mode."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        outputs: dict[str, Tensor] = model(inputs, tasks)
+        return outputs
 
 
 def train(model: MultiTaskModel, inputs: Any) -> None:

@@ -28,6 +28,7 @@ from taskloom.testing._model_pieces import (
     assert_close,
     assert_equal,
     assert_raises,
+    drawn,
     gradients_of,
     has_batch_statistics,
     project,
@@ -57,6 +58,8 @@ class ModelLaws:
     """Whether all tasks must be of one kind."""
     can_add_tasks = True
     """Whether ``add_task`` is supported."""
+    derives_before_export = False
+    """Whether the structure must be fixed before a network can be exported."""
     merges_on_export = False
     """Whether the exported network of a task has weights that were computed from several of the model's."""
     can_remove_tasks = True
@@ -135,8 +138,8 @@ class ModelLaws:
                     assert_equal(model(inputs), everything)
                     if not has_batch_statistics(model):
                         model.train()
-                        everything = model(inputs)
-                        assert_close(model(inputs, asked), {task: everything[task] for task in asked})
+                        everything = drawn(model, inputs)
+                        assert_close(drawn(model, inputs, asked), {task: everything[task] for task in asked})
 
     def test_one_input_per_task(self) -> None:
         """Batches of different sizes, each of its own task, give what each task gives alone."""
@@ -150,7 +153,8 @@ class ModelLaws:
                 assert_close(model(inputs), alone)
                 assert_close(model(self.inputs_per_task(model, 4)), model(self.inputs_per_task(model, 4)))
             model.train()
-            assert_close(model(inputs), {task: model(inputs[task], [task])[task] for task in model.tasks})
+            each = {task: drawn(model, inputs[task], [task])[task] for task in model.tasks}
+            assert_close(drawn(model, inputs), each)
 
     def test_batched_computation_has_the_same_gradients(self) -> None:
         """Tasks computed together in training mode: the gradients of computing them one by one."""
@@ -158,8 +162,9 @@ class ModelLaws:
         model = self.build(n_tasks).train()
         for inputs in (self.make_inputs(4), self.inputs_per_task(model, 4)):
             parts = inputs if isinstance(inputs, Mapping) else dict.fromkeys(model.tasks, inputs)
-            together = gradients_of(model, total_of(model(inputs)))
-            alone = gradients_of(model, total_of({task: model(parts[task], [task])[task] for task in model.tasks}))
+            together = gradients_of(model, total_of(drawn(model, inputs)))
+            each = {task: drawn(model, parts[task], [task])[task] for task in model.tasks}
+            alone = gradients_of(model, total_of(each))
             if not has_batch_statistics(model):
                 assert_close(together, alone)
 
@@ -252,16 +257,20 @@ class ModelLaws:
             assert isinstance(total, Tensor)
             expected = torch.autograd.grad(total, shared)
             cut = model.encode(given)
-            leaves = [part.detach().requires_grad_() for part in cut]
+            leaves = [part.detach().requires_grad_() for part in cut]  # also inputs that private parts read
             outputs = model.decode(leaves)
             at_cut = [torch.zeros_like(leaf) for leaf in leaves]
             for task, output in outputs.items():
                 rows = torch.autograd.grad(project(output), leaves, allow_unused=True, retain_graph=True)
                 for gradient, row in zip(at_cut, rows, strict=True):
                     gradient += 0 if row is None else weights[task] * row
-            found = torch.autograd.grad(cut, shared, at_cut)
+            reached, handed = zip(*((part, own) for part, own in zip(cut, at_cut, strict=True) if part.requires_grad))
+            found = torch.autograd.grad(reached, shared, handed, retain_graph=True)
             for one, other in zip(found, expected, strict=True):
                 assert torch.allclose(one, other, rtol=1e-12, atol=1e-12)
+            private = [parameter for task in model.tasks for parameter in model.task_parameters(task)]
+            before = torch.autograd.grad(reached, private, handed, allow_unused=True)
+            assert all(gradient is None for gradient in before), "parameters of a task lie before the cut"
 
     # ---------------------------------------------------------------- laws of many models at once
 
@@ -316,7 +325,10 @@ class ModelLaws:
 
         Bit by bit; to rounding where weights are merged on export.
         """
-        model = self.build().eval()
+        model = self.build()
+        if self.derives_before_export:
+            model = model.derive()
+        model.eval()
         inputs = self.make_inputs(4)
         expected = model(inputs)
         for task in model.tasks:
