@@ -6,6 +6,7 @@ from taskloom.nn._orthogonality import SubspaceOrthogonality as SubspaceOrthogon
 from taskloom.nn._table import sharing_table as sharing_table
 from taskloom.nn.adapters import factory_of as factory_of
 from taskloom.nn.adapters import stages_of as stages_of
+from taskloom.nn.adashare import AdaShare as AdaShare
 from taskloom.nn.attention._mask import PositionMask as PositionMask
 from taskloom.nn.attention.base import Attention as Attention
 from taskloom.nn.attention.image import ImageAttention as ImageAttention
@@ -43,6 +44,7 @@ from taskloom.nn.encoders.transformer import TransformerEncoder as TransformerEn
 from taskloom.nn.encoders.unet import UNet as UNet
 from taskloom.nn.encoders.weights import LoadedWeights as LoadedWeights
 from taskloom.nn.encoders.weights import load_weights as load_weights
+from taskloom.nn.factorised import TensorFactorised as TensorFactorised
 from taskloom.nn.fork import fork as fork
 from taskloom.nn.fork import gates as gates
 from taskloom.nn.gates.base import GateRule as GateRule
@@ -73,10 +75,14 @@ from taskloom.nn.perceiver import PerceiverIO as PerceiverIO
 from taskloom.nn.phase import Phase as Phase
 from taskloom.nn.ple import PLE as PLE
 from taskloom.nn.pooled import Pooled as Pooled
+from taskloom.nn.relationship import RelationshipNetwork as RelationshipNetwork
+from taskloom.nn.routing import TaskRouting as TaskRouting
 from taskloom.nn.sluice import Sluice as Sluice
 from taskloom.nn.soft import SoftSharing as SoftSharing
+from taskloom.nn.soft_ordering import SoftOrdering as SoftOrdering
 
 __all__ = [
+    "AdaShare",
     "Adapted",
     "Attention",
     "BiLSTM",
@@ -120,15 +126,19 @@ __all__ = [
     "Pooled",
     "PooledHead",
     "PositionMask",
+    "RelationshipNetwork",
     "ResNet",
     "RowAttention",
     "SegNet",
     "Sluice",
+    "SoftOrdering",
     "SoftSharing",
     "SoftmaxGate",
     "StaticGate",
     "SubspaceOrthogonality",
     "TableMLP",
+    "TaskRouting",
+    "TensorFactorised",
     "TopKGate",
     "TransformerEncoder",
     "UNet",
