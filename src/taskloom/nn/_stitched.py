@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from taskloom.errors import TaskError
+from taskloom.nn._alike import check_alike
 from taskloom.nn._batching import joined_rows
 from taskloom.nn._grow import grown
 from taskloom.nn._readout import Readout
@@ -25,11 +26,7 @@ from taskloom.nn.parallel import Parallel
 from taskloom.nn.phase import Phase
 from taskloom.task import Task
 
-__all__ = ["FeatureTypeError", "StitchedNetworks"]
-
-
-class FeatureTypeError(TaskError, TypeError):
-    """Features that are to be mixed are no tensors."""
+__all__ = ["StitchedNetworks"]
 
 
 class StitchedNetworks(MultiTaskModel):
@@ -172,7 +169,7 @@ class StitchedNetworks(MultiTaskModel):
                 return together
         outputs = stage.run(_apart(states))
         if unit is not None:
-            self._check_alike(outputs, place)
+            check_alike(outputs, architecture=type(self).__name__, stage=place, name=self._name)
         return outputs
 
     def _behind(self, states: list[Any], layers: list[list[Any]], indices: Sequence[int]) -> list[Any]:
@@ -187,18 +184,6 @@ class StitchedNetworks(MultiTaskModel):
             readout([layers[place][position] for place in readout.places])
             for position, readout in enumerate(self._readouts(indices))
         ]
-
-    def _check_alike(self, states: Sequence[Any], place: int) -> None:
-        for network, state in enumerate(states):
-            if not isinstance(state, Tensor):
-                raise FeatureTypeError(
-                    f"{type(self).__name__} mixes tensors, stage {place} returned a {type(state).__name__}"
-                )
-            if state.shape != states[0].shape:
-                raise TaskError(
-                    f"stage {place} outputs differ between tasks: {tuple(states[0].shape)} for {self._name(0)}, "
-                    f"{tuple(state.shape)} for {self._name(network)}; features that are mixed need one shape"
-                )
 
     # ---------------------------------------------------------------- the parts
 
@@ -375,6 +360,12 @@ class StitchedNetworks(MultiTaskModel):
             example: sample input of the encoder, only needed when no existing head is linear and the layers do not say
                 how wide the features are.
         """
+        if not self.is_stitched:
+            whole = copy.deepcopy(self)
+            whole.stitch()
+            larger = whole.add_task(task, freeze=freeze, head=head, example=example)
+            larger.unstitch()
+            return larger
         model = grown(self, task, freeze=freeze, shared=("units",))
         add_network(model, self, freeze=freeze)
         model.heads.append(build_head(task, model._encoder(), others=self.heads, head=head, example=example))

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from torch import nn
 
+from taskloom.errors import TaskError
 from taskloom.nn._stages import Stages
 from taskloom.nn._stitched import StitchedNetworks
 from taskloom.nn.mixing import Mixing
@@ -91,6 +92,8 @@ class CrossStitch(StitchedNetworks):
             heads=heads,
             example=example,
         )
+        if per not in ("scalar", "channel"):
+            raise TaskError(f"per must be 'scalar' or 'channel', found {per!r}; for matrices over channels use NDDR")
 
         def unit(place: int) -> Mixing:
             width = self.width(place) if per == "channel" else None
