@@ -9,12 +9,26 @@ import torch
 from torch import Tensor, nn
 
 from taskloom.errors import TaskError
-from taskloom.nn._batching import couples_rows, run_together
-from taskloom.nn.attention._mask import are_alike, run_masks
+from taskloom.nn._batching import computes_together, run_together
+from taskloom.nn.attention._mask import are_alike, from_rows, rows_of, run_masks
 from taskloom.nn.attention.base import Attention
 from taskloom.nn.parallel import Parallel
 
-__all__ = ["Level", "attend", "attend_folded", "channels_last", "shared_features"]
+__all__ = ["Level", "attend", "channels_last", "shared_features"]
+
+STACK_BELOW = 2**14
+"""Masks of more than two tasks are computed with stacked weights when a task has fewer numbers than this.
+
+Measured on one CPU core, forward and backward, 5 to 40 tasks: 1.4 to 2.3 times as fast as a loop for 64 rows of 16 and
+128 of 32, 1.2 to 1.3 times for 128 rows of 64, even for 128 rows of 128; on images of more numbers slower, since one
+task at a time stays in the cache. With two tasks a loop is as fast.
+"""
+
+TOGETHER_UP_TO = 2**17
+"""A refinement that all tasks share is applied to all of them at once up to this many numbers per task.
+
+Measured as above on 3x3 convolutions: 1.1 to 1.9 times as fast below, up to 1.15 times slower above.
+"""
 
 
 class Level(nn.Module):
@@ -41,8 +55,9 @@ class Level(nn.Module):
 
     def only(self, index: int) -> Level:
         """The level of one task, of the same modules."""
-        refines, norms = (Parallel(parts[k] for k in _members(parts, [index])) for parts in (self.refines, self.norms))
-        return Level(self.body, self.last, masks=Parallel([self.masks[index]]), refines=refines, norms=norms)
+        refines, norms = ([*parts][index : index + 1] or [*parts] for parts in (self.refines, self.norms))
+        masks = Parallel([self.masks[index]])
+        return Level(self.body, self.last, masks=masks, refines=Parallel(refines), norms=Parallel(norms))
 
 
 def channels_last(inputs: Any) -> Any:
@@ -95,62 +110,44 @@ def attend(
         members: indices of the tasks.
         attention: says how features are resized, and where their channels are.
     """
-    inputs = list(us)
+    own = None
     if before is not None:
         refined = _run(level.norms, _run(level.refines, before, members), members)
-        resized = [attention.resize(own, u) for own, u in zip(refined, us, strict=True)]
-        inputs = [torch.cat([u, own], dim=attention.dimension) for u, own in zip(us, resized, strict=True)]
-    masks = level.masks.run(inputs, members=members)
+        own = [attention.resize(part, u) for part, u in zip(refined, us, strict=True)]
+    masks = _masks(level.masks, us, own, members, attention.dimension)
     return [mask * p for mask, p in zip(masks, ps, strict=True)], masks
 
 
-def attend_folded(
-    level: Level, u: Tensor, p: Tensor, *, before: Tensor | None, members: Sequence[int], attention: Attention
-) -> Tensor | None:
-    """As :func:`attend` for one input common to K tasks, whose rows (n, ...) are laid one behind the other.
-
-    Args:
-        level: the level.
-        u: (n, ...).
-        p: (n, ...).
-        before: features of all K tasks at the level before, (K n, ...), or None at the first.
-        members: indices of the tasks.
-        attention: says how features are resized, and where their channels are.
-
-    Returns:
-        (K n, ...), or None when the masks are not alike.
-    """
-    masks = [level.masks[member] for member in members]
-    if not are_alike(masks):
-        return None
-    axis, own = attention.dimension, None
-    if before is not None:
-        refined = _run_stacked(level.norms, _run_stacked(level.refines, before, members), members)
-        positions = attention.resize(refined, u).movedim(axis, -1)
-        own = positions.reshape(len(members), -1, positions.shape[-1])
-    positions = u.movedim(axis, -1)
-    found = run_masks(masks, positions.flatten(0, -2), own)  # (K, N, C)
-    gated = found * p.movedim(axis, -1).flatten(0, -2)
-    rows = len(members) * positions.shape[0]
-    return gated.reshape(rows, *positions.shape[1:-1], gated.shape[-1]).movedim(-1, axis)
-
-
-def _members(parts: Parallel, members: Sequence[int]) -> list[int]:
-    """Which module serves each task: its own, or the one that all share."""
-    if len(parts) == 0:
-        return []
-    return [0] * len(members) if len(parts) == 1 else list(members)
-
-
 def _run(parts: Parallel, inputs: Sequence[Tensor], members: Sequence[int]) -> list[Tensor]:
-    if len(parts) == 1:
-        return run_together(parts[0], inputs)
-    return parts.run(inputs, members=members)
+    """The module of each task, or the one of all, which takes small inputs laid one behind the other."""
+    if len(parts) > 1:
+        return parts.run(inputs, members=members)
+    if inputs[0].numel() > TOGETHER_UP_TO:
+        return [parts[0](part) for part in inputs]
+    return run_together(parts[0], inputs)
 
 
-def _run_stacked(parts: Parallel, stacked: Tensor, members: Sequence[int]) -> Tensor:
-    if len(parts) == 1 and not couples_rows(parts[0]):
-        result: Tensor = parts[0](stacked)
-        return result
-    blocks = zip(_members(parts, members), stacked.chunk(len(members)), strict=True)
-    return torch.cat([parts[member](block) for member, block in blocks])
+def _masks(
+    parts: Parallel, us: Sequence[Tensor], own: Sequence[Tensor] | None, members: Sequence[int], axis: int
+) -> list[Tensor]:
+    chosen = [parts[member] for member in members]
+    alike = are_alike(chosen)
+    if alike and len(chosen) > 2 and us[0].numel() < STACK_BELOW and computes_together(parts) and _one_shape(us):
+        return _stacked(chosen, us, own, axis)
+    if alike and own is not None and us[0].ndim > 2:  # many positions: splitting weights is less than joining features
+        return [mask(u, part) for mask, u, part in zip(chosen, us, own, strict=True)]
+    joined = us if own is None else [torch.cat([u, part], dim=axis) for u, part in zip(us, own, strict=True)]
+    if alike:
+        return [mask(part) for mask, part in zip(chosen, joined, strict=True)]
+    return parts.run(joined, members=members)
+
+
+def _stacked(masks: Sequence[nn.Module], us: Sequence[Tensor], own: Sequence[Tensor] | None, axis: int) -> list[Tensor]:
+    is_common = all(u is us[0] for u in us)
+    common = rows_of(us[0], axis) if is_common else torch.stack([rows_of(u, axis) for u in us])
+    found = run_masks(masks, common, None if own is None else torch.stack([rows_of(part, axis) for part in own]))
+    return [from_rows(mask, us[0], axis) for mask in found.unbind(0)]
+
+
+def _one_shape(values: Sequence[Tensor]) -> bool:
+    return all(value.shape == values[0].shape for value in values)

@@ -8,8 +8,7 @@ from typing import Any, Self
 from torch import Tensor, nn
 
 from taskloom.errors import NoCommonFeature
-from taskloom.nn._attention_level import Level, attend, attend_folded, channels_last, shared_features
-from taskloom.nn._batching import computes_together
+from taskloom.nn._attention_level import Level, attend, channels_last, shared_features
 from taskloom.nn._grow import freeze_module, grown
 from taskloom.nn._inputs import read_request
 from taskloom.nn._pairs import HasPairs, Pair, as_pairs, shapes_of
@@ -144,26 +143,11 @@ class MTAN(MultiTaskModel):
     def _attend(self, shared: list[tuple[list[Tensor], list[Tensor]]], indices: Sequence[int]) -> list[Tensor]:
         if self.private_refine:
             shared = [(self._fork(us, indices), self._fork(ps, indices)) for us, ps in shared]
-        if len(indices) > 1 and computes_together(self) and all(_is_one(us) and _is_one(ps) for us, ps in shared):
-            folded = self._attend_folded(shared, indices)
-            if folded is not None:
-                return folded
         before: list[Tensor] | None = None
         for level, (us, ps) in zip(self._levels(), shared, strict=True):
             before, _ = attend(level, us, ps, before=before, members=indices, attention=self.attention)
         assert before is not None
         return before
-
-    def _attend_folded(
-        self, shared: list[tuple[list[Tensor], list[Tensor]]], indices: Sequence[int]
-    ) -> list[Tensor] | None:
-        before: Tensor | None = None
-        for level, (us, ps) in zip(self._levels(), shared, strict=True):
-            before = attend_folded(level, us[0], ps[0], before=before, members=indices, attention=self.attention)
-            if before is None:
-                return None
-        assert before is not None
-        return list(before.chunk(len(indices)))
 
     def _fork(self, features: Sequence[Tensor], indices: Sequence[int]) -> list[Tensor]:
         return [fork(part, self.tasks[index]) for part, index in zip(features, indices, strict=True)]
@@ -307,7 +291,3 @@ class _Path(nn.Module):
         assert before is not None
         output: Tensor = self.head(before[0])
         return output
-
-
-def _is_one(values: Sequence[Tensor]) -> bool:
-    return all(value is values[0] for value in values)

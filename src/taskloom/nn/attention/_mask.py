@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from taskloom.errors import TaskError
+from taskloom.nn.cost import layer_macs
 
-__all__ = ["PositionMask", "are_alike", "run_masks"]
+__all__ = ["PositionMask", "are_alike", "from_rows", "rows_of", "run_masks"]
 
 
 class PositionMask(nn.Module):
@@ -70,12 +72,42 @@ class PositionMask(nn.Module):
         if self.open_init:
             nn.init.constant_(self.second_norm.get_parameter("bias"), self.open_init)
 
-    def forward(self, features: Tensor) -> Tensor:
-        """Mask of the same size."""
-        positions = features.movedim(self.dimension, -1)
-        hidden = self.first_norm(self.first(positions.flatten(0, -2))).relu()
-        mask: Tensor = self.second_norm(self.second(hidden)).sigmoid()
-        return mask.reshape(*positions.shape[:-1], mask.shape[-1]).movedim(-1, self.dimension)
+    def forward(self, features: Tensor, own: Tensor | None = None) -> Tensor:
+        """Mask of the same size.
+
+        Args:
+            features: with all channels, or with the first of them.
+            own: the other channels, if they come apart; they are not copied behind the first.
+        """
+        rows = rows_of(features, self.dimension)
+        if own is None:
+            hidden = self.first(rows)
+        else:
+            rest = rows_of(own, self.dimension)
+            first, second = self.first.weight.split([rows.shape[-1], rest.shape[-1]], dim=1)
+            hidden = torch.addmm(F.linear(rows, first, self.first.bias), rest, second.mT)
+        hidden = self.first_norm(hidden).relu()
+        return from_rows(self.second_norm(self.second(hidden)).sigmoid(), features, self.dimension)
+
+
+def rows_of(features: Tensor, axis: int) -> Tensor:
+    """The channels of every position, (N, C)."""
+    return features if features.ndim == 2 else features.movedim(axis, -1).flatten(0, -2)
+
+
+def from_rows(rows: Tensor, like: Tensor, axis: int) -> Tensor:
+    """Rows (N, C) at the positions of ``like``."""
+    if like.ndim == 2:
+        return rows
+    return rows.reshape(*like.movedim(axis, -1).shape[:-1], rows.shape[-1]).movedim(-1, axis)
+
+
+@layer_macs.register
+def _mask_macs(layer: PositionMask, inputs: tuple[Any, ...], *, output: Any) -> int:
+    """The first linear map where its two parts are applied apart; other layers are counted on their own."""
+    if len(inputs) < 2:
+        return 0
+    return int(output.numel()) // layer.second.out_features * layer.first.in_features * layer.first.out_features
 
 
 def are_alike(masks: Sequence[nn.Module]) -> bool:
@@ -91,23 +123,21 @@ def are_alike(masks: Sequence[nn.Module]) -> bool:
 
 
 def run_masks(masks: Sequence[nn.Module], common: Tensor, own: Tensor | None) -> Tensor:
-    """Masks (K, N, C) at N positions of K alike masks.
-
-    The part of W_1 that reads what all tasks have in common is applied without copying it for every task; the rest is
-    one product of stacked matrices per linear map.
+    """Masks (K, N, C) at N positions of K alike masks: one product of stacked matrices per linear map.
 
     Args:
         masks: K of them, see :func:`are_alike`.
-        common: (N, C_u), read by all.
-        own: (K, N, C_r), what each task adds to that, or None.
+        common: first channels, (N, C_u) for all masks or (K, N, C_u).
+        own: what each task adds to them, (K, N, C_r), or None.
     """
     parts = [mask for mask in masks if isinstance(mask, PositionMask)]
-    n_common = common.shape[1]
     weight = torch.stack([mask.first.weight for mask in parts]).mT  # (K, C_u + C_r, m)
     bias = torch.stack([mask.first.bias for mask in parts]).unsqueeze(1)  # (K, 1, m)
-    hidden = torch.baddbmm(bias, common.expand(len(parts), -1, -1), weight[:, :n_common])  # (K, N, m)
+    n_common = common.shape[-1]
+    first, second = weight.split([n_common, weight.shape[1] - n_common], dim=1)
+    hidden = torch.baddbmm(bias, common.expand(len(parts), -1, -1), first)  # (K, N, m)
     if own is not None:
-        hidden = torch.baddbmm(hidden, own, weight[:, n_common:])
+        hidden = torch.baddbmm(hidden, own, second)
     hidden = _normed([mask.first_norm for mask in parts], hidden).relu()
     weight = torch.stack([mask.second.weight for mask in parts]).mT
     bias = torch.stack([mask.second.bias for mask in parts]).unsqueeze(1)

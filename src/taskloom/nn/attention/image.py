@@ -68,7 +68,9 @@ class ImageAttention(Attention):
     def norm(self, channels: int) -> nn.Module:
         """Batch or group normalisation (up to 32 groups), and ReLU."""
         grouped = nn.GroupNorm(math.gcd(channels, 32), channels)
-        return nn.Sequential(grouped if self.refine_norm == "group" else nn.BatchNorm2d(channels), nn.ReLU())
+        return nn.Sequential(
+            grouped if self.refine_norm == "group" else nn.BatchNorm2d(channels), nn.ReLU(inplace=True)
+        )
 
     def resize(self, features: Tensor, like: Tensor) -> Tensor:
         """Max-pooling or bilinear interpolation."""

@@ -68,7 +68,7 @@ class RowAttention(Attention):
 
     def norm(self, channels: int) -> nn.Module:
         """Layer normalisation and ReLU."""
-        return nn.Sequential(nn.LayerNorm(channels), nn.ReLU())
+        return nn.Sequential(nn.LayerNorm(channels), nn.ReLU(inplace=True))
 
     def resize(self, features: Tensor, like: Tensor) -> Tensor:
         """Max-pooling or interpolation over the tokens."""
