@@ -153,11 +153,16 @@ def test_the_table_of_candidates():
     assert row["title (task)"] == pytest.approx(1.035, abs=0.01)
     assert row["수학 / 1"] == pytest.approx(2.035, abs=0.01)
     assert "helper" not in row
-    assert row["step_milliseconds"] == pytest.approx(
-        1e3 * 6.0 / sum(made().runs.filter((pl.col("candidate") == "single_task") & (pl.col("seed") == 0))["steps"])
-    )
+    assert math.isnan(row["step_milliseconds"])  # not measured
     sharing = table.row(by_predicate=pl.col("candidate") == "sharing", named=True)
     assert (sharing["parameters"], sharing["predict_microseconds"]) == (10, 3.0)
+
+
+def test_the_table_has_the_measured_times_of_steps():
+    table = made(step_milliseconds={"sharing": 2.5}).table()
+    times = dict(zip(table["candidate"], table["step_milliseconds"], strict=True))
+    assert times["sharing"] == 2.5
+    assert all(math.isnan(value) for name, value in times.items() if name != "sharing")
 
 
 def test_a_candidate_that_diverged_under_one_seed():

@@ -294,13 +294,11 @@ class Results:
 
         The column of a task has its name; ``" (task)"`` is added where another column is called so.
         ``parameters``, ``train_seconds`` and ``predict_microseconds`` (per row, all tasks) are means over seeds of the
-        sums over a candidate's predictors; ``step_milliseconds`` is training time over optimiser steps, NaN without
-        steps.
+        sums over a candidate's predictors; ``step_milliseconds`` is what one optimiser step takes at the default width,
+        measured side by side, NaN where one network does not learn all tasks at once.
         """
-        costs = ("parameters", "train_seconds", "predict_microseconds", "step_milliseconds")
-        sums = self.runs.group_by("candidate", "seed").agg(*(pl.col(name).sum() for name in (*costs[:3], "steps")))
-        steps = pl.when(pl.col("steps") > 0).then(pl.col("steps"))
-        sums = sums.with_columns(step_milliseconds=1e3 * pl.col("train_seconds") / steps)
+        costs = ("parameters", "train_seconds", "predict_microseconds")
+        sums = self.runs.group_by("candidate", "seed").agg(*(pl.col(name).sum() for name in costs))
         means = {row["candidate"]: row for row in sums.group_by("candidate").mean().iter_rows(named=True)}
         rows = []
         for entry in self.settings["candidates"]:
@@ -308,10 +306,11 @@ class Results:
             row: dict[str, Any] = {key: entry[key] for key in ("title", "family")}
             row = {"candidate": name, **row, "delta_m": 0.0 if name == self.reference else self.delta_m(name)}
             row["validation_score"] = self.validation_score(name)
-            fixed = {*row, *costs}
+            fixed = {*row, *costs, "step_milliseconds"}
             row.update({task + " (task)" * (task in fixed): mean for task, mean in self.mean_scores(name).items()})
             found = means.get(name, {})
             row.update({cost: math.nan if found.get(cost) is None else float(found[cost]) for cost in costs})
+            row["step_milliseconds"] = float(self.settings.get("step_milliseconds", {}).get(name, math.nan))
             rows.append(row)
         rows.sort(key=lambda one: -one["delta_m"] if math.isfinite(one["delta_m"]) else math.inf)
         return pl.DataFrame(rows, infer_schema_length=None)

@@ -20,15 +20,16 @@ from taskloom.study.catalogue import choose
 from taskloom.study.collect import collect
 from taskloom.study.configuration import configuration
 from taskloom.study.environment import environment
-from taskloom.study.files import write_json
+from taskloom.study.files import read_json, write_json
 from taskloom.study.folder import RunFolder
 from taskloom.study.models import store_winners
 from taskloom.study.problem import Problem
 from taskloom.study.results import Results
 from taskloom.study.space import Parameter
+from taskloom.study.step_time import step_milliseconds
 from taskloom.study.tuner import Trial, Tuner
 from taskloom.study.unit import Unit, UnitOutcome, run_unit, stored_outcomes, units_of
-from taskloom.study.workers import carry_out, n_processes
+from taskloom.study.workers import carry_out, n_processes, one_thread
 
 __all__ = ["Progress", "Study"]
 
@@ -139,7 +140,8 @@ class Study:
             finished = {
                 one.name: [trial for trial in tuner.finished(one.name) if trial.number < trials] for one in chosen
             }
-            settings = {**described["settings"], "trials": trials}
+            times = _step_times(folder, chosen, next(iter(problems.values())))
+            settings = {**described["settings"], "trials": trials, "step_milliseconds": times}
             results, winners = collect(
                 chosen, finished, problems, folder.units, settings=settings, environment=environment()
             )
@@ -219,6 +221,21 @@ class Study:
         return {
             seed: Problem(self.data, splitter, seed, main=main) for seed in range(self.seed, self.seed + self.seeds)
         }
+
+
+def _step_times(folder: RunFolder, candidates: Sequence[Candidate], problem: Problem) -> dict[str, float]:
+    """Times of steps; measured once, so that a run that is continued ends with the same results."""
+    stored = folder.path / "step_times.json"
+    names = [candidate.name for candidate in candidates]
+    if stored.exists():
+        found = read_json(stored)
+        if found["candidates"] == names:
+            times: dict[str, float] = found["milliseconds"]
+            return times
+    with one_thread():
+        times = step_milliseconds(candidates, problem)
+    write_json(stored, {"candidates": names, "milliseconds": times})
+    return times
 
 
 def _tell(tuner: Tuner, candidate: Candidate, trials: Sequence[Trial], outcome: UnitOutcome) -> None:

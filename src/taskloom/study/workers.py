@@ -21,7 +21,7 @@ from taskloom.study.unit import Unit, UnitOutcome, run_unit
 if TYPE_CHECKING:
     from taskloom.study.run import Study
 
-__all__ = ["carry_out", "n_processes"]
+__all__ = ["carry_out", "n_processes", "one_thread"]
 
 _WORTH_PROCESSES = 200  # trials times seeds above which processes repay the seconds that they take to start
 
@@ -67,7 +67,7 @@ def carry_out(
     if processes < 2 or (study.workers is None and work < _WORTH_PROCESSES):
         for unit in units:
             begins(unit)
-            with _one_thread():
+            with one_thread():
                 outcome = run_unit(unit, problems, folder, batched=study.batched)
             yield unit, outcome
         return
@@ -101,12 +101,13 @@ def _in_worker(context: _Context, place: int, unit: Unit, folder: Path, batched:
         _problems[key] = {
             seed: Problem(context.data, context.splitter, seed, main=context.main) for seed in context.seeds
         }
-    with _one_thread():
+    with one_thread():
         return place, run_unit(unit, _problems[key], folder, batched=batched)
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
+    """Compute on one thread inside."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

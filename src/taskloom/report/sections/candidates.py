@@ -67,9 +67,7 @@ def _table(reading: Reading) -> Html:
         Column("Validation", numeric=True, note="loss, lower is better"),
         Column("Parameters", numeric=True),
         Column("Training", numeric=True, note="per seed"),
-        Column(
-            "Step", numeric=True, note="× hard sharing, equal weights; with what cannot be batched, the Trainer's time"
-        ),
+        Column("Step", numeric=True, note="× hard sharing, equal weights"),
         Column("Inference", numeric=True, note="per row"),
     ]
     rows = [_row(candidate, reading, per_task=per_task) for candidate in reading.candidates]
@@ -118,7 +116,7 @@ def _row(candidate: CandidateRow, reading: Reading, *, per_task: bool) -> list[C
 
 
 def _step(candidate: CandidateRow) -> Html | str:
-    """Time of an optimiser step of the chosen network, and how often it contains that of the plain sum of losses."""
+    """Time of an optimiser step at the default width, and how often it contains that of the plain sum of losses."""
     if candidate.step_milliseconds is None:
         return duration(None)
     ratio = candidate.step_ratio
@@ -149,7 +147,8 @@ def _reading_aid(reading: Reading) -> str:
     return (
         f"{scores}Validation is the loss on the validation rows as a share of the best constant's; it chose the "
         "settings and the best candidate, so that the test rows had no say. Training is the time for all networks of "
-        "one seed, inference the time to predict all tasks of one row. Choose a column's heading to sort by it."
+        "one seed, step that of one optimiser step at the default width, measured in turns with the other candidates, "
+        "inference the time to predict all tasks of one row. Choose a column's heading to sort by it."
     )
 
 
