@@ -11,6 +11,7 @@ from taskloom.nn.attention._mask import PositionMask as PositionMask
 from taskloom.nn.attention.base import Attention as Attention
 from taskloom.nn.attention.image import ImageAttention as ImageAttention
 from taskloom.nn.attention.row import RowAttention as RowAttention
+from taskloom.nn.branching import LearningToBranch as LearningToBranch
 from taskloom.nn.cascade import Cascade as Cascade
 from taskloom.nn.cgc import CGC as CGC
 from taskloom.nn.conditioned import Conditioned as Conditioned
@@ -77,6 +78,7 @@ from taskloom.nn.ple import PLE as PLE
 from taskloom.nn.pooled import Pooled as Pooled
 from taskloom.nn.relationship import RelationshipNetwork as RelationshipNetwork
 from taskloom.nn.routing import TaskRouting as TaskRouting
+from taskloom.nn.sharing_graph import SharingGraph as SharingGraph
 from taskloom.nn.sluice import Sluice as Sluice
 from taskloom.nn.soft import SoftSharing as SoftSharing
 from taskloom.nn.soft_ordering import SoftOrdering as SoftOrdering
@@ -108,6 +110,7 @@ __all__ = [
     "ImageAttention",
     "Independent",
     "LayeredSupervision",
+    "LearningToBranch",
     "LoRA",
     "LoadedWeights",
     "MLP",
@@ -130,6 +133,7 @@ __all__ = [
     "ResNet",
     "RowAttention",
     "SegNet",
+    "SharingGraph",
     "Sluice",
     "SoftOrdering",
     "SoftSharing",
