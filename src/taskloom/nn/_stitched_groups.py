@@ -42,7 +42,7 @@ def wiring_of(
 
 def possible_wiring(model: StitchedNetworks) -> Wiring:
     """All links that have a weight or can learn one."""
-    return wiring_of(model, Mixing.may_use, taps=Readout.may_use)
+    return wiring_of(model, Mixing.may_use, taps=lambda readout: readout.may_use())
 
 
 def reached(model: StitchedNetworks) -> Iterator[tuple[nn.Module | nn.Parameter, int, bool]]:
