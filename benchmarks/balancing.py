@@ -15,9 +15,10 @@ one process, in random order:
 * K passes: one ``backward()`` per task, every gradient flattened into a row, as LibMTL does; weights from this library,
   so that only the way to the gradients differs.
 
-Times are processor time on one thread (on a GPU: between CUDA events), after every way has made two steps: compiling,
-the check of a first step and first allocations are not in them. Ratios are taken within a turn; printed are medians, in
-the JSON also ranges. A cell takes at least ``--turns`` turns, and more until they have taken ``--seconds``.
+Times are processor time on one thread (on a GPU: between CUDA events), after first steps that are not counted: no
+compiling, no check of a first step, no first allocations are in them. Ratios are taken within a turn; printed are
+medians, in the JSON also ranges. A cell takes five turns, three where five take more than ten seconds, and more turns
+until they have taken two.
 
 Right: the shared gradient of the first step is compared with one backward pass per task in float64 under the same
 method, ``||d - d64|| / ||d64||``. "float32" is what rounding alone does (gradients of plain float32 passes, exact
@@ -39,7 +40,6 @@ import gc
 import json
 import random
 import statistics
-import time
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -113,7 +113,7 @@ def best_settings(fresh: Work, n_tasks: int, device: torch.device) -> tuple[list
         try:
             way = by_torchjd(fresh.copy(), method.theirs(n_tasks), setting)
             way.step()
-            times[setting] = seconds_of(way.step, device) / unit
+            times[setting] = min(seconds_of(way.step, device) for _ in range(2)) / unit
         except REFUSALS as error:
             refused[str(setting)] = f"{type(error).__name__}: {error}".splitlines()[0]
 
@@ -126,18 +126,18 @@ def best_settings(fresh: Work, n_tasks: int, device: torch.device) -> tuple[list
     return known, {**{str(setting): times[setting] for setting in known}, **refused}
 
 
-def torchjd_of(work: Work, method: Method, n_tasks: int, settings: Sequence[Setting]) -> tuple[Way | None, str]:
-    """The quickest setting that the method has, and its name; or None, and why."""
+def torchjd_of(
+    work: Work, method: Method, n_tasks: int, settings: Sequence[Setting]
+) -> tuple[Way | None, list[Tensor | None], str]:
+    """The quickest setting that the method has, its first gradient and its name; or None, nothing, and why."""
     reason = "no setting works for this network"
     for setting in settings:
         try:
             way = by_torchjd(work, method.theirs(n_tasks), setting)
-            way.gradient()
+            return way, way.gradient(), str(setting)
         except REFUSALS as error:
             reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        else:
-            return by_torchjd(work, method.theirs(n_tasks), setting), str(setting)
-    return None, reason
+    return None, [], reason
 
 
 def memory(fresh: Work, n_tasks: int, name: str, settings: Sequence[Setting], device: torch.device) -> dict[str, Any]:
@@ -145,7 +145,7 @@ def memory(fresh: Work, n_tasks: int, name: str, settings: Sequence[Setting], de
     method = METHODS[name]
     found: dict[str, Any] = {"method": name, "equal": peak_bytes(equal(fresh.copy()).step, device)}
     found["taskloom"] = peak_bytes(by_taskloom(fresh.copy(), method).step, device)
-    way, _ = torchjd_of(fresh.copy(), method, n_tasks, settings)
+    way, _, _ = torchjd_of(fresh.copy(), method, n_tasks, settings)
     found["torchjd"] = None if way is None else peak_bytes(way.step, device)
     found["k_passes"] = peak_bytes(by_k_passes(fresh.copy(), method).step, device)
     return found
@@ -156,24 +156,22 @@ def measure(
 ) -> dict[str, Any]:
     """One cell: errors of the first step, then turns."""
     method, work, device = METHODS[name], fresh.copy(), torch.device(given.device)
-    theirs, setting = torchjd_of(work, method, n_tasks, settings)
-    ways = {"equal": equal(work), "taskloom": by_taskloom(work, method), "k_passes": by_k_passes(work, method)}
-    if theirs is not None:
-        ways["torchjd"] = theirs
+    ways = {"taskloom": by_taskloom(work, method), "k_passes": by_k_passes(work, method)}
     exact, rounding = reference.direction(method)
-    errors = {label: relative_error(way.gradient(), exact) for label, way in ways.items() if label != "equal"}
+    errors = {label: relative_error(way.gradient(), exact) for label, way in ways.items()}
+    theirs, gradient, setting = torchjd_of(work, method, n_tasks, settings)
+    if theirs is not None:
+        ways["torchjd"], errors["torchjd"] = theirs, relative_error(gradient, exact)
+    del exact, gradient
     for label, allowed in (("taskloom", ALLOWED), ("k_passes", ALLOWED_PLAIN)):
         found = errors[label]
         assert found <= allowed + 2 * rounding, f"{name}: {label} is off by {found:.1e}, float32 by {rounding:.1e}"
     errors["float32"] = rounding
-    del exact
-    for way in ways.values():
-        way.step()
+    ways["equal"] = equal(work)
+    for label in ("equal", "taskloom"):  # the others are warm, and have no first step of another kind
+        ways[label].step()
     times: dict[str, list[float]] = {label: [] for label in ways}
-    begin = time.perf_counter()
-    while len(times["equal"]) < given.turns or (
-        sum(map(sum, times.values())) < given.seconds and time.perf_counter() - begin < 4 * given.seconds
-    ):
+    while goes_on(len(times["equal"]), sum(map(sum, times.values())), given):
         # what a step leaves of free memory changes the time of the next one, so everybody follows everybody
         for label in random.sample(list(ways), len(ways)):
             times[label].append(seconds_of(ways[label].step, device))
@@ -189,6 +187,13 @@ def measure(
         "error": errors,
         "torchjd": setting,
     }
+
+
+def goes_on(n_turns: int, seconds: float, given: argparse.Namespace) -> bool:
+    """Whether a cell gets one more turn."""
+    if seconds < given.seconds:
+        return True
+    return n_turns < given.turns and (n_turns < 3 or seconds * given.turns / n_turns < given.longest)
 
 
 def _ratios(times: dict[str, list[float]], over: str, under: str) -> dict[str, float]:
@@ -222,8 +227,9 @@ def read_arguments() -> argparse.Namespace:
     parser.add_argument("--workloads", nargs="+", choices=TASKS, help="default: all but tiny")
     parser.add_argument("--tasks", nargs="+", type=int, help="numbers of tasks K; default: see TASKS")
     parser.add_argument("--methods", nargs="+", choices=METHODS, help="default: all")
-    parser.add_argument("--turns", type=int, default=5, help="at least so many turns per cell")
-    parser.add_argument("--seconds", type=float, default=2.0, help="more turns until they have taken so long")
+    parser.add_argument("--turns", type=int, default=5, help="turns per cell, and")
+    parser.add_argument("--seconds", type=float, default=2.0, help="more until they have taken so long;")
+    parser.add_argument("--longest", type=float, default=10.0, help="three where all would take longer than this")
     parser.add_argument("--quick", action="store_true", help="three workloads, K = 5, two methods, three turns")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--output", type=Path, help="JSON file")
