@@ -42,6 +42,7 @@ __getattr__, __dir__, __all__ = attach(
         "NDDR": "nddr",
         "NoCommonFeature": "cut",
         "OneHotConcat": "conditions.onehot",
+        "PADNet": "padnet",
         "PLE": "ple",
         "Parallel": "parallel",
         "PartialSharing": "partial",

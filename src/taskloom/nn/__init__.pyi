@@ -68,6 +68,7 @@ from taskloom.nn.mmoe import MMoE as MMoE
 from taskloom.nn.model import MultiTaskModel as MultiTaskModel
 from taskloom.nn.mtan import MTAN as MTAN
 from taskloom.nn.nddr import NDDR as NDDR
+from taskloom.nn.padnet import PADNet as PADNet
 from taskloom.nn.parallel import Parallel as Parallel
 from taskloom.nn.partial import PartialSharing as PartialSharing
 from taskloom.nn.partition import check_partition as check_partition
@@ -121,6 +122,7 @@ __all__ = [
     "NDDR",
     "NoCommonFeature",
     "OneHotConcat",
+    "PADNet",
     "PLE",
     "Parallel",
     "PartialSharing",

@@ -14,7 +14,7 @@ from taskloom.nn.attention._mask import are_alike, from_rows, rows_of, run_masks
 from taskloom.nn.attention.base import Attention
 from taskloom.nn.parallel import Parallel
 
-__all__ = ["Level", "attend", "channels_last", "shared_features"]
+__all__ = ["Level", "attend", "shared_features"]
 
 STACK_BELOW = 2**14
 """Masks of more than two tasks are computed with stacked weights when a task has fewer numbers than this.
@@ -58,16 +58,6 @@ class Level(nn.Module):
         refines, norms = ([*parts][index : index + 1] or [*parts] for parts in (self.refines, self.norms))
         masks = Parallel([self.masks[index]])
         return Level(self.body, self.last, masks=masks, refines=Parallel(refines), norms=Parallel(norms))
-
-
-def channels_last(inputs: Any) -> Any:
-    """Images with the channels of a position side by side in memory; anything else as it is.
-
-    Convolutions and pooling are quicker on them, and 1x1 convolutions are matrix products without copies.
-    """
-    if isinstance(inputs, Tensor) and inputs.ndim == 4:
-        return inputs.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
-    return inputs
 
 
 def shared_features(levels: Sequence[Level], inputs: Sequence[Any]) -> list[tuple[list[Tensor], list[Tensor]]]:

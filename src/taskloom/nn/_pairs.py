@@ -9,7 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 from torch import nn
 
 from taskloom.errors import TaskError
-from taskloom.nn._attention_level import channels_last
+from taskloom.nn._layout import channels_last
 from taskloom.nn.attention.base import Attention
 from taskloom.nn.attention.image import ImageAttention
 from taskloom.nn.attention.row import RowAttention

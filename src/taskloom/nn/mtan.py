@@ -8,9 +8,10 @@ from typing import Any, Self
 from torch import Tensor, nn
 
 from taskloom.errors import NoCommonFeature
-from taskloom.nn._attention_level import Level, attend, channels_last, shared_features
+from taskloom.nn._attention_level import Level, attend, shared_features
 from taskloom.nn._grow import freeze_module, grown
 from taskloom.nn._inputs import read_request
+from taskloom.nn._layout import channels_last
 from taskloom.nn._pairs import HasPairs, Pair, as_pairs, shapes_of
 from taskloom.nn.attention.base import Attention
 from taskloom.nn.fork import fork
