@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
-__all__ = ["is_stored_elsewhere", "saved"]
+__all__ = ["is_stored_elsewhere", "right_factor", "saved"]
 
 
 def saved(node: Any, name: str) -> Tensor:
@@ -27,3 +27,15 @@ def is_stored_elsewhere(node: Any, name: str) -> bool:
     """Whether hooks keep the tensor in another form: checkpointing computes it anew whenever somebody looks."""
     raw = getattr(node, f"_raw_saved_{name}", None)
     return getattr(raw, "unpack_hook", None) is not None
+
+
+def right_factor(node: Any, position: int) -> str | None:
+    """Name under which a matrix product x W, in which x is one of its inputs, has saved W; None for other operations.
+
+    The gradient of x is then that of the result times W^T.
+    """
+    if (name := node.name(), position) not in (("AddmmBackward0", 1), ("MmBackward0", 0)):
+        return None
+    if is_stored_elsewhere(node, "mat2") or (name == "AddmmBackward0" and node._saved_alpha != 1):
+        return None
+    return None if node._input_metadata[0].dtype.is_complex else "mat2"

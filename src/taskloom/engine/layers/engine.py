@@ -13,10 +13,11 @@ from taskloom.engine.layers.convolution import ConvolutionForm
 from taskloom.engine.layers.embedding import EmbeddingRows
 from taskloom.engine.layers.few_labels import FewLabels
 from taskloom.engine.layers.graph import Graph
+from taskloom.engine.layers.heads import HeadGradients, through_heads
 from taskloom.engine.layers.layer_rows import LayerRows
 from taskloom.engine.layers.linear import LinearForm, LinearGhost, LinearRowGhost
 from taskloom.engine.layers.part import Part
-from taskloom.engine.layers.passes import Passes, through_heads
+from taskloom.engine.layers.passes import Passes
 from taskloom.engine.layers.plan import Batching, Plan, Rule, belongs_by_row, make_plan, rule_of, without_rows
 from taskloom.engine.layers.pool import Lease, Pool
 from taskloom.engine.layers.products import own_precision
@@ -135,26 +136,25 @@ class LayerEngine:
         leaves: dict[int, list[Tensor]],
     ) -> LayerRows:
         lease = self._pool.lease()
-        heads: dict[int, tuple[int, Tensor]] = {}
-        cotangents: list[Tensor] | None = None
-        labels = FewLabels(plan.rows, len(graph.roots)) if plan.rows else None
+        heads: HeadGradients = {}
+        cotangents = labels = None
         if plan.frontier is not None:
-            cotangents, heads = through_heads(graph, losses, leaves, plan.frontier, lease, labels)
-            if labels is not None:
-                self._remember(found=cotangents is None)
-                plan = plan if cotangents is None else without_rows(plan)
-        has_few = plan.frontier is not None and cotangents is None
-        by_row = has_few or plan.course == "one pass"
+            cotangents, heads = through_heads(graph, losses, leaves, plan.frontier, looks_for_rows=plan.rows > 0)
+            if plan.rows:
+                labels = FewLabels.find(cotangents, plan.rows, len(losses))
+                self._remember(found=labels is not None)
+                plan = plan if labels is not None else without_rows(plan)
+        by_row = labels is not None or plan.course == "one pass"
         parts = self._parts(plan.layers, len(losses), lease, by_row=by_row)
         rest = RemainingRows([parameters[one.place] for one in plan.remaining], len(losses), lease)
         passes = Passes(graph, losses, parts, rest, {} if plan.frontier else leaves)
-        if plan.frontier is None:
-            passes.one_pass() if by_row else passes.task_by_task()
-        elif cotangents is None:
-            assert labels is not None
-            passes.of_labels(plan.frontier, labels)
-        elif not passes.from_features(plan.frontier, cotangents, plan.at_a_time):
-            self.batching = "never"
+        with passes.taps:
+            if plan.frontier is None or cotangents is None:
+                passes.one_pass() if by_row else passes.task_by_task()
+            elif labels is not None:
+                passes.of_labels(plan.frontier, labels, cotangents)
+            elif not passes.from_features(plan.frontier, cotangents, plan.at_a_time, lease):
+                self.batching = "never"
         for part in parts:
             part.finish()
         rest.finish()

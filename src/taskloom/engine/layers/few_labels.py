@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
+from taskloom.engine.layers.cotangents import Cotangents
 from taskloom.engine.layers.row_tasks import RowTasks
 
 __all__ = ["FewLabels", "LabelPass"]
@@ -39,71 +40,61 @@ class LabelPass:
 
 
 class FewLabels:
-    """Cotangents Z_k (N, ...) at the frontier, of which only the rows that are not zero are kept.
+    """Which rows of a batch have labels of which tasks.
 
     Args:
+        rows: task -> its rows, ascending.
         n_rows: number of rows N.
-        n_tasks: number of tasks that are there.
 
     Example:
-        >>> few = FewLabels(2, 2)
-        >>> few.offer(0, [torch.tensor([[1.0], [0.0]])]), few.offer(1, [torch.tensor([[0.0], [2.0]])])
-        (True, True)
-        >>> [(one.tasks.tolist(), one.cotangents[0].tolist()) for one in few.passes()]
-        [([0, 1], [[1.0], [2.0]])]
+        >>> FewLabels({0: torch.tensor([0, 2]), 1: torch.tensor([1, 2])}, 4).most
+        2
     """
 
-    def __init__(self, n_rows: int, n_tasks: int) -> None:
-        self.n_rows = n_rows
-        self.most = max(1, n_tasks // 2)
-        self._counts: Tensor | None = None
-        self._tasks: list[int] = []
-        self._rows: list[Tensor] = []
-        self._values: list[list[Tensor]] = []
+    def __init__(self, rows: dict[int, Tensor], n_rows: int) -> None:
+        self.rows, self.n_rows = rows, n_rows
+        counts = torch.zeros(n_rows, dtype=torch.long, device=next(iter(rows.values())).device)
+        self._number: dict[int, Tensor] = {}  # which of the labels of its row a label is
+        for task, own in rows.items():
+            self._number[task] = counts[own]
+            counts[own] += 1
+        self.most = int(counts.max())
+        self.n_labels = sum(len(own) for own in rows.values())
 
-    def offer(self, task: int, cotangents: Sequence[Tensor]) -> bool:
-        """Keep the rows of a task, unless it has become clear that labels are not few."""
-        has_label: Tensor | None = None
-        for one in cotangents:
-            flat = one.flatten(1) if one.ndim > 1 else one.unsqueeze(1)
-            # NaN counts; several times faster than looking at every entry
-            own = (flat.amax(1) != 0) | (flat.amin(1) != 0)
-            has_label = own if has_label is None else has_label | own
-        assert has_label is not None
-        self._counts = has_label.long() if self._counts is None else self._counts + has_label
-        n_tasks = len(self._tasks) + 1
-        labels, highest = (int(found) for found in torch.stack([self._counts.sum(), self._counts.max()]).tolist())
-        if highest > self.most or (n_tasks > 1 and labels > 0.75 * n_tasks * self.n_rows):
-            return False
-        rows = has_label.nonzero().squeeze(1)
-        self._tasks.append(task)
-        self._rows.append(rows)
-        self._values.append([one.index_select(0, rows) for one in cotangents])
-        return True
+    @classmethod
+    def find(cls, cotangents: Cotangents, n_rows: int, n_tasks: int) -> FewLabels | None:
+        """The labels of a batch; None if rows have too many for this to pay.
 
-    def restore(self, into: Sequence[Tensor]) -> None:
-        """Write what was kept to Z (K, N, ...)."""
-        for task, rows, values in zip(self._tasks, self._rows, self._values, strict=True):
-            for whole, one in zip(into, values, strict=True):
-                whole[task].zero_()
-                whole[task].index_copy_(0, rows, one)
+        Args:
+            cotangents: gradients of the tasks at the frontier.
+            n_rows: number of rows N.
+            n_tasks: number of tasks that are there.
+        """
+        rows: dict[int, Tensor] = {}
+        n_labels = 0
+        for task in range(n_tasks):
+            own = cotangents.labels(task)
+            if own is None:
+                continue
+            rows[task] = own
+            n_labels += len(own)
+            if len(rows) > 1 and n_labels > 0.75 * len(rows) * n_rows:
+                return None
+        if not rows:
+            return None
+        found = cls(rows, n_rows)
+        return None if found.most > max(1, n_tasks // 2) else found
 
-    def passes(self) -> Iterator[LabelPass]:
+    def passes(self, cotangents: Cotangents) -> Iterator[LabelPass]:
         """The passes that carry all cotangents."""
-        rows = torch.cat(self._rows)
-        tasks = torch.tensor(self._tasks).repeat_interleave(torch.tensor([len(one) for one in self._rows]))
-        tasks = tasks.to(rows.device)
-        values = [torch.cat(column) for column in zip(*self._values, strict=True)]
-        order = rows.argsort(stable=True)  # labels of a row side by side
-        _, counts = torch.unique_consecutive(rows[order], return_counts=True)
-        first = (counts.cumsum(0) - counts).repeat_interleave(counts)
-        number = torch.empty_like(rows)
-        number[order] = torch.arange(len(rows), device=rows.device) - first  # which of the labels of its row
-        for place in range(int(counts.max()) if len(counts) else 0):
-            chosen = (number == place).nonzero().squeeze(1) if int(counts.max()) > 1 else slice(None)
-            own_tasks = torch.full((self.n_rows,), -1, dtype=torch.long, device=rows.device)
-            own_tasks[rows[chosen]] = tasks[chosen]
-            cotangents = [
-                one.new_zeros(self.n_rows, *one.shape[1:]).index_copy_(0, rows[chosen], one[chosen]) for one in values
-            ]
-            yield LabelPass(own_tasks, cotangents)
+        for place in range(self.most):
+            tasks: Tensor | None = None
+            into = [torch.zeros(shape, dtype=dtype, device=device) for shape, dtype, device in cotangents.shapes]
+            for task, rows in self.rows.items():
+                own = rows if self.most == 1 else rows[self._number[task] == place]
+                if tasks is None:
+                    tasks = torch.full((self.n_rows,), -1, dtype=torch.long, device=rows.device)
+                tasks[own] = task
+                cotangents.write_rows(task, own, into)
+            assert tasks is not None
+            yield LabelPass(tasks, into)

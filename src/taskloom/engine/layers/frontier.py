@@ -8,26 +8,31 @@ heads once in all; what lies behind is gone through with Z, several tasks at a t
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
 from torch.autograd.graph import GradientEdge
 
-from taskloom.engine.layers.capture import saved
+from taskloom.engine.layers.capture import right_factor
 from taskloom.engine.layers.graph import Edge, Graph
 from taskloom.engine.layers.owners import MIXED, ByRow
-from taskloom.engine.layers.pool import Lease
 from taskloom.engine.layers.rows import keeps_rows, shape_of
 
-__all__ = ["Frontier", "find_frontier"]
+__all__ = ["Exit", "Frontier", "Source", "find_frontier"]
 
 
 @dataclass(frozen=True)
-class _Source:
-    """An operation above the frontier that hands gradients of tasks to it, row by row; maybe transposed."""
+class Source:
+    """An operation above the frontier that hands gradients of tasks to one of its edges, row by row; maybe transposed.
+
+    Args:
+        node: the operation: a product with the features on either side, or a copy of them for every task.
+        place: position of the edge.
+        owner: whose rows, or columns, they are.
+        is_turned: whether the features are transposed on the way.
+    """
 
     node: Any
     place: int
@@ -36,32 +41,51 @@ class _Source:
 
 
 @dataclass(frozen=True)
+class Exit:
+    """The last operation of the head of one task.
+
+    Args:
+        node: the operation.
+        position: which of its inputs.
+        place: position of the edge of the frontier that it reads there.
+    """
+
+    node: Any
+    position: int
+    place: int
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the gradient that it hands over has to be kept as it is (see ``cotangents.py``)."""
+        return right_factor(self.node, self.position) is None
+
+
+@dataclass(frozen=True)
 class Frontier:
     """Where heads end.
 
     Args:
         edges: operations whose gradient all tasks contribute to, and which of their outputs.
-        of_task: task -> positions of the edges that it reaches.
         sources: operations that work for all tasks at once; empty where every task has a head of its own.
-        exits: task -> last operations of its head (and which of their results), where heads are computed together but
-            end apart, as they do behind forks; empty where going through the head of one task touches no other.
+        exits: task -> last operations of its head.
         behind: operations behind the frontier that matter.
+        is_stacked: whether heads are computed together, so that a pass through one goes through others.
     """
 
     edges: tuple[Edge, ...]
-    of_task: dict[int, list[int]]
-    sources: tuple[_Source, ...]
-    exits: dict[int, list[Edge]]
+    sources: tuple[Source, ...]
+    exits: dict[int, list[Exit]]
     behind: frozenset[Any]
+    is_stacked: bool
 
-    @property
-    def is_stacked(self) -> bool:
-        """Whether heads are computed together, so that one pass carries all tasks to the frontier."""
-        return bool(self.sources or self.exits)
+    def targets(self, edges: Sequence[Edge] | None = None) -> list[GradientEdge]:
+        """Edges as autograd takes them; default: all."""
+        return [GradientEdge(node, output) for node, output in (self.edges if edges is None else edges)]
 
-    def targets(self) -> list[GradientEdge]:
-        """The edges as autograd takes them."""
-        return [GradientEdge(node, output) for node, output in self.edges]
+    def metadata(self) -> list[tuple[tuple[int, ...], torch.dtype, torch.device]]:
+        """Shape, dtype and device of the gradients at the edges."""
+        found = [node._input_metadata[output] for node, output in self.edges]
+        return [(tuple(one.shape), one.dtype, one.device) for one in found]
 
     def shapes(self) -> list[tuple[int, ...]]:
         """Shapes of the gradients at the edges."""
@@ -71,6 +95,12 @@ class Frontier:
         """Bytes of the largest gradient at an edge."""
         found = [node._input_metadata[output] for node, output in self.edges]
         return max(int(math.prod(one.shape)) * int(one.dtype.itemsize) for one in found)
+
+    def bytes_held(self) -> int:
+        """Bytes of the gradients at the edges that are kept until tasks are propagated."""
+        sizes = [math.prod(shape) * dtype.itemsize for shape, dtype, _ in self.metadata()]
+        exits = sum(sizes[one.place] for own in self.exits.values() for one in own if one.is_whole)
+        return exits + sum(sizes[source.place] * len(source.owner.tasks) for source in self.sources)
 
     def names(self) -> set[str]:
         """Kinds of operations behind the frontier."""
@@ -102,63 +132,6 @@ class Frontier:
                     waiting.append(child)
         return n_rows
 
-    def empty(self, n_tasks: int, lease: Lease) -> list[Tensor]:
-        """Room for the cotangents Z, (K, *edge) per edge."""
-        found = []
-        for node, output in self.edges:
-            like = node._input_metadata[output]
-            found.append(lease.take((n_tasks, *like.shape), like.dtype, like.device))
-        return found
-
-    def filled(self, gradients: Sequence[Tensor | None]) -> list[Tensor]:
-        """One gradient per edge, zeros where there is none."""
-        found = []
-        for gradient, (node, output) in zip(gradients, self.edges, strict=True):
-            like = node._input_metadata[output]
-            if gradient is None:
-                gradient = torch.zeros(like.shape, dtype=like.dtype, device=like.device)
-            found.append(gradient)
-        return found
-
-    def ends_of_heads(self) -> list[GradientEdge]:
-        """The results at which the gradients of tasks can be told apart."""
-        ends = [(one.node, 0) for one in self.sources]
-        ends += [edge for of_task in self.exits.values() for edge in of_task]
-        return [GradientEdge(node, output) for node, output in ends]
-
-    def stacked_cotangents(self, gradients: Sequence[Tensor | None], into: Sequence[Tensor]) -> None:
-        """Write Z, from the gradients of the sum of all losses at the ends of heads."""
-        for whole in into:
-            whole.zero_()
-        for source, gradient in zip(self.sources, gradients, strict=False):
-            if gradient is None:
-                continue
-            left = saved(source.node, "self") if source.node.name() == "MmBackward0" else None
-            for task, rows in source.owner.slices(gradient.shape[0]):
-                own = gradient[rows]
-                if left is None:
-                    into[source.place][task] += own.sum(0)
-                else:
-                    into[source.place][task] += own.T @ left[rows] if source.is_turned else left[rows].T @ own
-        rest = iter(gradients[len(self.sources) :])
-        targets = self.targets()
-        for task, of_task in self.exits.items():
-            known = [(edge, gradient) for edge in of_task if (gradient := next(rest)) is not None]
-            if not known:
-                continue
-            last = [GradientEdge(node, output) for (node, output), _ in known]
-            places = self.of_task[task]
-            found = torch.autograd.grad(
-                last,
-                [targets[place] for place in places],
-                [gradient for _, gradient in known],
-                retain_graph=True,
-                allow_unused=True,
-            )
-            for place, own in zip(places, found, strict=True):
-                if own is not None:
-                    into[place][task].copy_(own)
-
 
 def find_frontier(graph: Graph, targets: Sequence[Any]) -> Frontier | None:
     """The frontier above some operations, all of which several tasks reach; None where there is none to work with.
@@ -176,9 +149,8 @@ def find_frontier(graph: Graph, targets: Sequence[Any]) -> Frontier | None:
     turned = {node for node in behind if node.name() == "TBackward0" and _is_read_by_heads(graph, node)}
     behind -= turned
     places: dict[Edge, int] = {}
-    of_task: dict[int, list[int]] = {task: [] for task in graph.roots}
-    sources: list[_Source] = []
-    exits: dict[int, list[Edge]] = {}
+    sources: list[Source] = []
+    exits: dict[int, list[Exit]] = {}
     for node in graph.inputs:  # in an order that does not depend on addresses
         if node not in behind:
             continue
@@ -196,10 +168,7 @@ def find_frontier(graph: Graph, targets: Sequence[Any]) -> Frontier | None:
                 continue
             owner = graph.given(user, position)
             if isinstance(owner, int) and owner >= 0:
-                if place not in of_task[owner]:
-                    of_task[owner].append(place)
-                ends = exits.setdefault(owner, [])
-                ends.extend((user, output) for output in graph.owners_of(user) if (user, output) not in ends)
+                exits.setdefault(owner, []).append(Exit(user, position, place))
                 continue
             source = _source(graph, user, position, place)
             if source is None:
@@ -210,27 +179,15 @@ def find_frontier(graph: Graph, targets: Sequence[Any]) -> Frontier | None:
     # the targets must be reached through the frontier alone
     if any(not graph.is_mixed(node) and any(user not in behind for user, _ in graph.users[node]) for node in targets):
         return None
-    if not _are_entangled(graph, leading - behind, behind, exits):
-        exits = {}
-    return Frontier(tuple(places), of_task, tuple(sources), exits, frozenset(behind))
-
-
-def _are_entangled(graph: Graph, above: Collection[Any], behind: Collection[Any], exits: dict[int, list[Edge]]) -> bool:
-    """Whether the head of a task cannot be gone through without those of others, although their ends are apart."""
-    if all(isinstance(graph.owner(node), int) and graph.owner(node) != MIXED for node in above):
-        return False
-    for ends in exits.values():
-        for node, _ in ends:  # from an end, gradients must go behind the frontier and nowhere else
-            if any(child in above and child not in behind for child, _ in graph.inputs[node]):
-                return False
-    return bool(exits)
+    is_stacked = any(not isinstance(graph.owner(node), int) for node in leading - behind)
+    return Frontier(tuple(places), tuple(sources), exits, frozenset(behind), is_stacked)
 
 
 def _is_read_by_heads(graph: Graph, node: Any) -> bool:
     return all(_source(graph, user, position, 0, is_turned=True) for user, position in graph.users[node])
 
 
-def _source(graph: Graph, user: Any, position: int, place: int, *, is_turned: bool = False) -> _Source | None:
+def _source(graph: Graph, user: Any, position: int, place: int, *, is_turned: bool = False) -> Source | None:
     """An operation of which the gradients of the tasks can be told apart after the fact."""
     owner = graph.owner(user)
     if not isinstance(owner, ByRow):
@@ -238,8 +195,13 @@ def _source(graph: Graph, user: Any, position: int, place: int, *, is_turned: bo
     child, output = graph.inputs[user][position]
     inside, outside = shape_of(child, output), shape_of(user)
     name = user.name()
+    if owner.axis >= len(outside) or outside[owner.axis] % owner.n_rows:
+        return None
+    if owner.axis == 1:  # heads side by side in one product of the features
+        is_known = not is_turned and len(outside) == 2 and right_factor(user, position)
+        return Source(user, place, owner, is_turned) if is_known else None
     is_copied = name == "ExpandBackward0" and inside == outside[1:]
     is_right_factor = name == "MmBackward0" and position == 1
-    if outside[0] % owner.n_rows or not (is_right_factor or (is_copied and not is_turned)):
+    if not (is_right_factor or (is_copied and not is_turned)) or owner.axis:
         return None
-    return _Source(user, place, owner, is_turned)
+    return Source(user, place, owner, is_turned)

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.autograd.graph import get_gradient_edge
 
 from taskloom.engine.layers.owners import MIXED, NOBODY, ByRow, Owner, join, one_row, runs_of, settled
-from taskloom.engine.layers.rows import axes_of, keeps_rows, shape_of, signed
+from taskloom.engine.layers.rows import axes_of, handed_on, shape_of, signed
 from taskloom.errors import EngineError
 
 __all__ = ["Edge", "Graph"]
@@ -212,7 +212,7 @@ def _put_together(node: Any, name: str, own: dict[int, Owner]) -> Owner | None:
             return MIXED
         (owner,) = owners
         if isinstance(owner, ByRow):
-            return owner if keeps_rows(node, name, 0, owner.n_rows) else MIXED
+            return handed_on(node, name, 0, owner) or MIXED
         return owner
     if not size[0] or any(isinstance(owner, ByRow) or owner == MIXED for owner in tasks.values()):
         return MIXED
@@ -241,7 +241,7 @@ def _task(owner: Owner) -> int:
 def _take_apart(node: Any, name: str, owner: ByRow, following: Sequence[Any]) -> list[Owner | None]:
     """Owners of the inputs of an operation in whose result rows belong to different tasks."""
     size = shape_of(node)
-    if name in ("StackBackward0", "CatBackward0") and axes_of(node._saved_dim, len(size)) == (0,):
+    if name in ("StackBackward0", "CatBackward0") and axes_of(node._saved_dim, len(size)) == (owner.axis,) == (0,):
         starts: list[int] = []
         rows: list[int] = []
         for child, output in following:
@@ -259,6 +259,6 @@ def _take_apart(node: Any, name: str, owner: ByRow, following: Sequence[Any]) ->
     single = settled(owner)
     mixed = single if isinstance(single, int) else MIXED
     return [
-        None if child is None else owner if keeps_rows(node, name, position, owner.n_rows) else mixed
+        None if child is None else handed_on(node, name, position, owner) or mixed
         for position, (child, _) in enumerate(following)
     ]

@@ -20,11 +20,12 @@ NOBODY = -2
 
 @dataclass(frozen=True)
 class ByRow:
-    """Row i of the first axis belongs to one task.
+    """Row i, an index of the first or of another axis, belongs to one task.
 
     Args:
         runs: (task, number of rows) in order; neighbours differ. A tensor may have a multiple of these rows: then the
             rows of a run are repeated in place, as they are after ``(n, t, d) -> (n * t, d)``.
+        axis: which axis.
 
     Example:
         >>> ByRow(((0, 2), (1, 3))).n_rows
@@ -32,6 +33,7 @@ class ByRow:
     """
 
     runs: tuple[tuple[int, int], ...]
+    axis: int = 0
 
     @property
     def n_rows(self) -> int:
@@ -44,7 +46,7 @@ class ByRow:
         return {task for task, _ in self.runs if task >= 0}
 
     def slices(self, size: int) -> Iterator[tuple[int, slice]]:
-        """Tasks and their rows in a tensor whose first axis has this size."""
+        """Tasks and their rows in a tensor whose axis has this size."""
         times, start = size // max(self.n_rows, 1), 0
         for task, length in self.runs:
             if task >= 0:
@@ -55,7 +57,7 @@ class ByRow:
 Owner = int | ByRow
 
 
-def runs_of(tasks: Iterator[tuple[int, int]] | list[tuple[int, int]]) -> ByRow:
+def runs_of(tasks: Iterator[tuple[int, int]] | list[tuple[int, int]], axis: int = 0) -> ByRow:
     """Runs with equal neighbours put together and empty ones left out."""
     merged: list[tuple[int, int]] = []
     for task, length in tasks:
@@ -65,7 +67,7 @@ def runs_of(tasks: Iterator[tuple[int, int]] | list[tuple[int, int]]) -> ByRow:
             merged[-1] = (task, merged[-1][1] + length)
         else:
             merged.append((task, length))
-    return ByRow(tuple(merged))
+    return ByRow(tuple(merged), axis)
 
 
 def one_row(task: int, start: int, length: int, size: int) -> ByRow:
@@ -88,7 +90,7 @@ def join(first: Owner | None, second: Owner) -> Owner:
     if not isinstance(first, ByRow) or not isinstance(second, ByRow):
         single = {owner for one in (first, second) for owner in (one.tasks if isinstance(one, ByRow) else {one})}
         return single.pop() if len(single) == 1 else MIXED
-    if first.n_rows != second.n_rows:
+    if first.n_rows != second.n_rows or first.axis != second.axis:
         return MIXED
     return _overlay(first, second)
 
@@ -107,4 +109,4 @@ def _overlay(first: ByRow, second: ByRow) -> Owner:
             left.append((one, n_one - length))
         if n_other > length:
             right.append((other, n_other - length))
-    return runs_of(merged)
+    return runs_of(merged, first.axis)

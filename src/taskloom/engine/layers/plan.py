@@ -81,7 +81,7 @@ def make_plan(
     rows = 0
     if looks_for_few_labels and not remaining and layers:
         rows = frontier.keeps_rows_apart(graph, calls)
-    if number == 1 and not rows and not frontier.is_stacked:
+    if number == 1 and not rows and not frontier.is_stacked and frontier.bytes_held() > _MOST_HELD:
         return _task_by_task(layers, remaining)
     if number == 1 and not rows:
         layers, remaining = _without_convolutions(layers, remaining)
@@ -161,3 +161,5 @@ _SLOW_TOGETHER = ("Norm", "Softmax", "Bmm", "Attention", "Convolution", "Pool")
 _FEW_ROWS = 128
 _SMALL = 1 << 23
 """Multiply-adds."""
+_MOST_HELD = 1 << 25
+"""Bytes of gradients at the frontier above which separate heads are gone through once per task."""

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from taskloom.engine.layers.capture import is_stored_elsewhere, saved
 from taskloom.engine.layers.graph import Graph
-from taskloom.engine.layers.owners import Owner
+from taskloom.engine.layers.owners import MIXED, ByRow, Owner
 from taskloom.engine.layers.rows import axes_of, shape_of
 
 __all__ = ["Call", "Kind", "Layer", "Remaining", "find_layers"]
@@ -115,7 +115,7 @@ def find_layers(graph: Graph, parameters: Sequence[Tensor]) -> tuple[list[Layer]
         if bias is not None and not _rides(uses[bias], found, parameters[bias], parameters[place]):
             bias = None
         calls = tuple(
-            Call(node, owner, shape_of(node), node._input_metadata[0].dtype)
+            Call(node, _of_rows(owner), shape_of(node), node._input_metadata[0].dtype)
             for node in found.nodes
             if (owner := graph.owner(node)) is not None
         )
@@ -132,6 +132,11 @@ def find_layers(graph: Graph, parameters: Sequence[Tensor]) -> tuple[list[Layer]
         if place not in taken
     ]
     return layers, rest
+
+
+def _of_rows(owner: Owner) -> Owner:
+    """Rules know rows of the first axis alone."""
+    return MIXED if isinstance(owner, ByRow) and owner.axis else owner
 
 
 def _is(uses: _Uses, role: str) -> bool:
