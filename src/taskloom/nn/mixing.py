@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from taskloom.errors import TaskError
 from taskloom.nn._batching import computes_together
 from taskloom.nn._combine import combine, combine_matrices, combine_matrices_one_by_one, combine_one_by_one
-from taskloom.nn.parallel import Parallel
 
 __all__ = ["Mixing", "Per"]
 
@@ -85,7 +84,7 @@ class Mixing(nn.Module):
         blocks = self.start.split(1) if per_row else [self.start]
         self.rows = nn.ParameterList([nn.Parameter(self._expanded(block)) for block in blocks])
         finishes = [self._new_finish() for _ in range(n_tasks)] if norm is not None or act is not None else []
-        self.finishes = Parallel(finishes)
+        self.finishes = nn.ModuleList(finishes)
 
     def reset_parameters(self) -> None:
         """Start anew from the initial mixture."""
@@ -136,7 +135,7 @@ class Mixing(nn.Module):
             pieces = [piece for feature in features for piece in self._split(feature, dimension)]
             combined = (combine if together else combine_one_by_one)(self._rows_of(chosen), pieces, dimension=dimension)
             mixed = self._joined(combined, dimension)
-        return self.finishes.run(mixed, members=chosen) if len(self.finishes) else mixed
+        return [self.finishes[row](part) for row, part in zip(chosen, mixed)] if len(self.finishes) else mixed
 
     def _axis(self, shape: Sequence[int]) -> int:
         axis = self.dimension % len(shape)
@@ -255,7 +254,7 @@ class Mixing(nn.Module):
         blocks = values.split(1 if self.per == "full" else len(values))
         other.rows = nn.ParameterList([nn.Parameter(block.clone()) for block in blocks])
         if len(self.finishes):
-            other.finishes = Parallel([other.finishes[row] for row in rows])
+            other.finishes = nn.ModuleList(other.finishes[row] for row in rows)
         return other
 
     def add_task(self) -> None:
