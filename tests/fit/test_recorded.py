@@ -138,3 +138,26 @@ def test_nothing_where_an_argument_is_optional():
 def test_random_numbers_are_refused():
     with pytest.raises(RuntimeError, match="random"):
         OverMembers(lambda x: x + torch.rand_like(x))((), numbers(2, 3))
+
+
+def test_operations_may_leave_results_out():
+    """Layer normalisation gives no gradient of a weight that nobody asked for: None among its results."""
+
+    def gradient(weights, x):
+        normed = torch.nn.functional.layer_norm(x, (3,))
+        return grad(lambda own: (normed * own["scale"]).square().sum() + vjp(_normed, x)[1](x)[0].sum())(weights)[
+            "scale"
+        ]
+
+    def layer(weights, x):
+        return (gradient(weights, x), vjp(_normed, x)[1](x)[0])
+
+    recorded = OverMembers(layer)
+    for seed in range(3):
+        weights, x = {"scale": numbers(2, 3, seed=seed)}, numbers(2, 5, 3, seed=seed + 1)
+        assert_same(recorded((weights,), x), vmap(layer)(weights, x))
+
+
+def _normed(x):
+    """Without a weight: the backward pass leaves the gradients of weight and bias out."""
+    return torch.nn.functional.layer_norm(x, (3,))

@@ -309,6 +309,13 @@ def _binding(function: Any) -> Callable[..., Any]:
     return cast(Callable[..., Any], _METHODS.get(name, function))
 
 
+def _targets(results: Any) -> str:
+    """Names for what a call returns; some operations return None for what was not asked of them."""
+    if isinstance(results, (list, tuple)):
+        return f"({''.join(f'{_targets(one)}, ' for one in results)})"
+    return "_" if results is None else repr(results)
+
+
 def _compiled(
     inputs: Sequence[Sequence[int | None]],
     calls: list[_Call],
@@ -357,7 +364,7 @@ def _compiled(
         arguments += [f"{key}={text(one)}" for key, one in call.keywords.items()]
         line = f"{names[call.function]}({', '.join(arguments)})"
         if call.tensors:
-            line = f"{text(call.results)} = {line}"
+            line = f"{_targets(call.results)} = {line}"
         over = [n for n in dict.fromkeys((*call.tensors, *call.reads)) if last[n] == place]
         lines.append(
             line + "".join(f"; t{number} = None" for number in over if number in made and number not in wanted)

@@ -16,6 +16,7 @@ from taskloom.data.table import MultiTaskData
 from taskloom.errors import StudyError, nearest
 from taskloom.nn import Conditioned, EmbeddingConcat, FiLM, HardSharing, HardSoftMix, OneHotConcat, Pooled, SoftSharing
 from taskloom.nn.model import MultiTaskModel
+from taskloom.study.architectures import architectures
 from taskloom.study.balanced import balanced
 from taskloom.study.candidate import Candidate
 from taskloom.study.methods import methods
@@ -277,6 +278,7 @@ def catalogue() -> tuple[Candidate, ...]:
             family="baseline",
             plan=Estimators(BoostedTrees(), pooled=True),
         ),
+        *architectures(),
         *methods(),
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,7 +110,8 @@ def store_learned(
     for one in learned:
         if one.fit is None:
             raise ExportError(f"the candidate {candidate.name!r} is no network; only networks can be stored")
-        pieces.append((one.tasks, settings, {name: value.numpy() for name, value in one.fit.state.items()}))
+        state = {name: value.numpy() for name, value in one.fit.state.items()}
+        pieces.append(_Piece(one.tasks, settings, state, one.fit.skeleton.structure()))
     _write(folder, candidate.name, problem, pieces)
 
 
@@ -125,7 +127,7 @@ def store_winners(
         for one, arrays in zip(best, arrays_of(best, folder.units), strict=True):
             state = {name.removeprefix("state/"): array for name, array in arrays.items() if name.startswith("state/")}
             if state:
-                pieces.append((one.tasks, one.settings, state))
+                pieces.append(_Piece(one.tasks, one.settings, state, _structure(arrays)))
         if pieces and len(pieces) == len(best):  # not where another machine holds some of them
             _write(folder.checkpoints / candidate.name, candidate.name, problems[seeds[0]], pieces)
 
@@ -134,13 +136,22 @@ def _seed_score(own: Sequence[Chosen], seed: int) -> float:
     return float(np.mean([one.score for one in own if one.seed == seed]))
 
 
-def _write(
-    folder: Path,
-    candidate: str,
-    problem: Problem,
-    pieces: Sequence[tuple[tuple[str, ...], Mapping[str, Any], Mapping[str, np.ndarray]]],
-) -> None:
-    arrays = {f"{place}/{name}": array for place, (_, _, state) in enumerate(pieces) for name, array in state.items()}
+@dataclass(frozen=True)
+class _Piece:
+    """One network: the tasks it answers, its settings and weights, and the structure that it has learned, if any."""
+
+    tasks: tuple[str, ...]
+    settings: Mapping[str, Any]
+    state: Mapping[str, np.ndarray]
+    structure: Any
+
+
+def _structure(arrays: Mapping[str, np.ndarray]) -> Any:
+    return json.loads(bytes(arrays["structure"])) if "structure" in arrays else None
+
+
+def _write(folder: Path, candidate: str, problem: Problem, pieces: Sequence[_Piece]) -> None:
+    arrays = {f"{place}/{name}": array for place, one in enumerate(pieces) for name, array in one.state.items()}
     write_arrays(folder / _WEIGHTS, arrays)
     write_json(
         folder / _DESCRIPTION,
@@ -149,7 +160,9 @@ def _write(
             "candidate": candidate,
             "seed": problem.seed,
             "n_inputs": problem.n_inputs,
-            "networks": [{"tasks": list(tasks), "settings": dict(settings)} for tasks, settings, _ in pieces],
+            "networks": [
+                {"tasks": list(one.tasks), "settings": dict(one.settings), "structure": one.structure} for one in pieces
+            ],
             "preparation": problem.preparation.to_dict(),
         },
     )
@@ -203,6 +216,8 @@ def load_model(folder: str | Path, *, candidate: str | Candidate | None = None) 
     for place, network in enumerate(description["networks"]):
         own = tuple(tasks[one] for one in network["tasks"])
         model = plan.build(Shape(own, description["n_inputs"], network["settings"]))
+        if network.get("structure") is not None:
+            model = model.with_structure(network["structure"])
         state = {
             key.removeprefix(f"{place}/"): torch.from_numpy(array)
             for key, array in arrays.items()

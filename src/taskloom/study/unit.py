@@ -7,6 +7,7 @@ then told to the tuner. A unit always has the same members, so that repeating it
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -239,6 +240,9 @@ def _arrays(prefix: str, predictor: Learned) -> dict[str, np.ndarray]:
         return {}
     history = predictor.fit.history
     arrays = {f"{prefix}/state/{name}": value.numpy() for name, value in predictor.fit.state.items()}
+    structure = predictor.fit.skeleton.structure()
+    if structure is not None:
+        arrays[f"{prefix}/structure"] = np.frombuffer(json.dumps(structure).encode(), dtype=np.uint8)
     for name in ("train_loss", "validation_loss", "weights", "score"):
         arrays[f"{prefix}/{name}"] = np.asarray(getattr(history, name), dtype=np.float64)
     if len(history.gramians):
