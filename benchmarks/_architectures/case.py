@@ -29,12 +29,14 @@ class Pair:
         peer: the same equations with loops.
         inputs: one batch.
         agree: whether both hold the same weights, so that their outputs must agree (the run stops if they do not).
+        floor: a module that does only what no way of writing can avoid (the encoders, say), timed beside them.
     """
 
     ours: nn.Module
     peer: nn.Module
     inputs: Any
     agree: bool = True
+    floor: nn.Module | None = None
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ The peers loop over tasks and stages and add up the mixture term by term, with a
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -83,7 +84,10 @@ def pair(model: Any, loop: type[StitchLoop], inputs: Tensor) -> Pair:
     copied = model.export()
     networks = list(zip(*copied.stages, strict=True))
     weights = [unit.weight.detach().clone() for unit in copied.units]
-    return Pair(model, loop(networks, weights, list(copied.heads)), inputs)
+    peer = loop(networks, weights, list(copied.heads))
+    floor = copy.deepcopy(peer)
+    floor.n_units = 0  # the encoders and heads alone
+    return Pair(model, peer, inputs, floor=floor)
 
 
 def stitched(make: Make, inputs: Callable[[], Tensor], **settings: Any) -> Callable[[int], Pair]:
