@@ -37,6 +37,7 @@ __getattr__, __dir__, __all__ = attach(
         "MLP": "encoders.mlp",
         "MMoE": "mmoe",
         "MTAN": "mtan",
+        "MTINet": "mtinet",
         "Mixing": "mixing",
         "MultiTaskModel": "model",
         "NDDR": "nddr",

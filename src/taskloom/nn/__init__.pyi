@@ -67,6 +67,7 @@ from taskloom.nn.mixing import Mixing as Mixing
 from taskloom.nn.mmoe import MMoE as MMoE
 from taskloom.nn.model import MultiTaskModel as MultiTaskModel
 from taskloom.nn.mtan import MTAN as MTAN
+from taskloom.nn.mtinet import MTINet as MTINet
 from taskloom.nn.nddr import NDDR as NDDR
 from taskloom.nn.padnet import PADNet as PADNet
 from taskloom.nn.parallel import Parallel as Parallel
@@ -117,6 +118,7 @@ __all__ = [
     "MLP",
     "MMoE",
     "MTAN",
+    "MTINet",
     "Mixing",
     "MultiTaskModel",
     "NDDR",
