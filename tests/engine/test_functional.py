@@ -15,7 +15,19 @@ from taskloom.couplings import CentreDistance, PairwiseDistance
 from taskloom.data.batch import assemble
 from taskloom.engine.functional import StepFunction
 from taskloom.losses import task_losses
-from taskloom.nn import MLP, Conditioned, FiLM, HardSharing, HardSoftMix, OneHotConcat, Pooled, SoftSharing
+from taskloom.nn import (
+    CGC,
+    MLP,
+    PLE,
+    Conditioned,
+    FiLM,
+    HardSharing,
+    HardSoftMix,
+    MMoE,
+    OneHotConcat,
+    Pooled,
+    SoftSharing,
+)
 from taskloom.nn.model import MultiTaskModel
 from taskloom.task import Binary, Multiclass, Regression, Task
 
@@ -57,6 +69,9 @@ MODELS: dict[str, Callable[[tuple[Task, ...]], MultiTaskModel]] = {
     "pooled": lambda tasks: Pooled(encoder(), tasks),
     "one-hot": lambda tasks: Conditioned(encoder(N_INPUTS + 3), tasks, condition=OneHotConcat(3)),
     "film": film,
+    "mmoe": lambda tasks: MMoE(encoder, tasks, n_experts=3),
+    "cgc": lambda tasks: CGC(encoder, tasks, n_shared=1, n_own={task.name: k for k, task in enumerate(tasks)}),
+    "ple": lambda tasks: PLE([encoder, lambda: MLP(4, hidden=(3,)), lambda: MLP(3, hidden=(3,))], tasks),
 }
 NEEDS_EQUAL_KINDS = {"pooled", "one-hot", "film"}
 NOTHING_SHARED = {"soft centre", "soft pairwise"}

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import taskloom as tl
-from taskloom.nn import MLP, gates
+from taskloom.nn import CGC, MLP, PLE, MMoE, gates
 
 TASKS = [tl.Task(name=name, kind=tl.Regression()) for name in ("a", "b", "c / d")]
 
@@ -21,10 +21,24 @@ def gradients(model: torch.nn.Module) -> dict[str, torch.Tensor]:
     return {name: value.grad.clone() for name, value in model.named_parameters() if value.grad is not None}
 
 
+def encoder() -> MLP:
+    return MLP(3, hidden=(6, 4))
+
+
+WITH_A_CUT = {
+    "hard sharing": lambda: tl.HardSharing(encoder(), TASKS),
+    "mmoe": lambda: MMoE(encoder, TASKS, n_experts=3),
+    "cgc": lambda: CGC(encoder, TASKS),
+    "ple": lambda: PLE([encoder, lambda: MLP(4, hidden=(4,))], TASKS),
+    "ple of 3 levels": lambda: PLE([encoder, *[lambda: MLP(4, hidden=(4,))] * 2], TASKS, n_shared=1),
+}
+
+
+@pytest.mark.parametrize("name", WITH_A_CUT)
 @pytest.mark.parametrize("heads", ["weighted", "unweighted"])
-def test_forms_agree_on_hard_sharing(heads: str) -> None:
+def test_forms_agree(heads: str, name: str) -> None:
     torch.manual_seed(0)
-    model = tl.HardSharing(MLP(3, hidden=(6, 4)), TASKS).double()
+    model = WITH_A_CUT[name]().double()
     inputs = torch.randn(9, 3, dtype=torch.float64)
     found = []
     for form in ("gates", "carrier"):

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["Step", "StepFunction"]
 
 State = Mapping[str, Tensor]
+Cut = tuple[Tensor, ...]
 
 
 class Step(NamedTuple):
@@ -245,25 +246,25 @@ class StepFunction:
     def _rows_at_cut(
         self, shared: State, others: State, buffers: State, inputs: Tensor, batch: Batch
     ) -> tuple[dict[str, Tensor], dict[str, Tensor], Tensor, Tensor]:
-        def encode(own: State, given: Tensor) -> Tensor:
-            (cut,) = self._model({**own, **others}, buffers, lambda model: model.encode(given))
-            return cast(Tensor, cut)
+        def encode(own: State, given: Tensor) -> Cut:
+            cut: Cut = self._model({**own, **others}, buffers, lambda model: model.encode(given))
+            return cut
 
         if self.per_task:
-            cut = vmap(lambda own_rows: encode(shared, own_rows))(inputs)  # (K, b, d)
+            cut = vmap(lambda own_rows: encode(shared, own_rows))(inputs)  # parts (K, ...)
         else:
-            cut = encode(shared, inputs)
-            cut = cut.expand(len(self.tasks), *cut.shape)  # (K, b, d): an alias of the cut for every task
+            cut = tuple(part.expand(len(self.tasks), *part.shape) for part in encode(shared, inputs))  # an alias for each
 
-        def head_sum(aliases: Tensor, rest: State) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-            aliases_of_tasks = tuple(aliases.unbind(0))
+        def head_sum(aliases: Cut, rest: State) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+            parts = zip(*(part.unbind(0) for part in aliases), strict=True)
+            aliases_of_tasks = tuple(part for of_task in parts for part in of_task)
             outputs = self._model({**shared, **rest}, buffers, lambda model: model.decode(aliases_of_tasks))
             losses, active = self._losses(outputs, batch)
             return losses.sum(), (losses, active)
 
         (cotangents, heads), (losses, active) = grad(head_sum, argnums=(0, 1), has_aux=True)(cut, others)
 
-        def propagate(own_rows: Tensor, cotangent: Tensor) -> dict[str, Tensor]:
+        def propagate(own_rows: Tensor, cotangent: Cut) -> dict[str, Tensor]:
             backward: Callable[..., Any] = vjp(lambda own: encode(own, own_rows), shared)[1]
             row: dict[str, Tensor] = backward(cotangent)[0]
             return row

@@ -28,8 +28,12 @@ def reason_against_batching(training: Training) -> str | None:
             return f"{name} is a batch normalisation, whose statistics change in the forward pass"
         if isinstance(module, nn.modules.dropout._DropoutNd) and module.p > 0:
             return f"{name} is a dropout layer, which draws random numbers in the forward pass"
+        if getattr(module, "draws", False):
+            return f"{name} draws random numbers in the forward pass"
         if isinstance(module, (nn.RNNBase, nn.modules.conv._ConvNd)):
             return f"{name} is a {type(module).__name__}, which gains nothing from batching over networks"
+    if training.model.has_batch_penalties:
+        return "the penalties of the model depend on the batch"
     if is_trained_in_phases(training.model):
         return "the model is trained in phases of its own"
     if training.balancer.remembers or training.balancer.observes:

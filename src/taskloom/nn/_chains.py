@@ -78,18 +78,23 @@ def run_chains(chains: Sequence[Chain], inputs: Tensor, *, per_member: bool) -> 
 
 def _side_by_side(layers: Sequence[nn.Linear], inputs: Tensor) -> Tensor:
     """Linear layers of one input: (n, ..., p) -> (m, n, ..., d)."""
-    bias = None if layers[0].bias is None else torch.cat([layer.bias for layer in layers])
-    outputs: Tensor = F.linear(inputs, torch.cat([layer.weight for layer in layers]), bias)
-    split: Tensor = outputs.unflatten(-1, (len(layers), -1))  # (n, ..., m, d)
-    return split.movedim(-2, 0)
+    weights, biases = _parameters(layers)
+    outputs: Tensor = F.linear(inputs, torch.cat(weights), torch.cat(biases) if biases else None)
+    split = outputs.reshape(*outputs.shape[:-1], len(layers), -1)  # (n, ..., m, d)
+    return split.transpose(0, 1) if split.ndim == 3 else split.movedim(-2, 0)
 
 
 def _each(layers: Sequence[nn.Linear], inputs: Tensor) -> Tensor:
     """Linear layers with an input each: (m, n, ..., p) -> (m, n, ..., d)."""
-    weights = torch.stack([layer.weight for layer in layers]).transpose(1, 2)
-    rows = inputs.reshape(len(layers), -1, inputs.shape[-1])
-    if layers[0].bias is None:
-        outputs = torch.bmm(rows, weights)
-    else:
-        outputs = torch.baddbmm(torch.stack([layer.bias for layer in layers]).unsqueeze(1), rows, weights)
-    return outputs.reshape(*inputs.shape[:-1], outputs.shape[-1])
+    weights, biases = _parameters(layers)
+    stacked = torch.stack(weights).transpose(1, 2)
+    rows = inputs if inputs.ndim == 3 else inputs.reshape(len(layers), -1, inputs.shape[-1])
+    outputs = torch.baddbmm(torch.stack(biases).unsqueeze(1), rows, stacked) if biases else torch.bmm(rows, stacked)
+    return outputs if inputs.ndim == 3 else outputs.reshape(*inputs.shape[:-1], outputs.shape[-1])
+
+
+def _parameters(layers: Sequence[nn.Linear]) -> tuple[list[Tensor], list[Tensor]]:
+    """Weights and biases, from the dictionaries: attributes of many modules take as long as small products."""
+    held = [layer._parameters for layer in layers]
+    weights = [cast(Tensor, own["weight"]) for own in held]
+    return weights, [bias for own in held if (bias := own["bias"]) is not None]

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from taskloom.errors import EngineError, nearest
 
-__all__ = ["Gate", "Gates", "fork", "gates"]
+__all__ = ["Gate", "Gates", "fork", "forks_are_open", "gates"]
 
 
 class Gate:
@@ -90,6 +90,19 @@ class _Fork(torch.autograd.Function):
         if isinstance(weight, Tensor):
             weight = weight.to(gradient.device, gradient.dtype)
         return gradient * weight, None
+
+
+def forks_are_open() -> bool:
+    """Whether a forward pass now is recorded by :func:`gates`; otherwise a fork returns its argument.
+
+    Architectures that can compute tasks together, except where each has forks of its own, ask for it.
+
+    Example:
+        >>> with gates():
+        ...     forks_are_open()
+        True
+    """
+    return _OPEN.get() is not None
 
 
 def fork(z: Tensor, task: str) -> Tensor:

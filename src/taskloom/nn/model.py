@@ -50,6 +50,7 @@ class MultiTaskModel(nn.Module):
     """
 
     has_cut: bool = False
+    has_batch_penalties: bool = False  # whether penalties look at the batch of the last forward pass
     heads: Parallel
 
     def __init__(self, tasks: Sequence[Task]) -> None:

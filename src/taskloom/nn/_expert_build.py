@@ -1,0 +1,152 @@
+"""Builds levels of experts and gates, and says what does not fit."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from taskloom.errors import TaskError, nearest
+from taskloom.nn._expert_level import ExpertLevel, Gating
+from taskloom.nn._expert_levels import ExpertLevels
+from taskloom.nn.adapters import build_copies
+from taskloom.nn.gates.base import GateRule
+from taskloom.nn.gates.rows import GateInput, check_gate_input, gate_rows
+
+__all__ = ["ExpertFactory", "GateInputs", "build_levels", "own_counts"]
+
+ExpertFactory = nn.Module | Callable[[], nn.Module]
+GateInputs = GateInput | Sequence[GateInput | None] | None
+
+
+def own_counts(n_own: int | Mapping[str, int], tasks: Sequence[str]) -> list[int]:
+    """Number of own experts of each task.
+
+    Raises:
+        TaskError: a task without an entry, an unknown one, or a negative number.
+    """
+    if not isinstance(n_own, Mapping):
+        n_own = dict.fromkeys(tasks, n_own)
+    for task in n_own:
+        if task not in tasks:
+            raise TaskError(f"n_own has an entry for the unknown task {task!r}.{nearest(str(task), tasks)}")
+    for task in tasks:
+        if task not in n_own:
+            raise TaskError(
+                f"n_own has no entry for task {task!r}; give every task a number, 0 if it has no own expert"
+            )
+        if n_own[task] < 0:
+            raise TaskError(f"n_own of task {task!r} must be 0 or more, found {n_own[task]}")
+    return [int(n_own[task]) for task in tasks]
+
+
+def build_levels(
+    experts: Sequence[ExpertFactory],
+    tasks: Sequence[str],
+    *,
+    n_shared: int,
+    n_own: Sequence[int],
+    rule: GateRule,
+    gate_input: GateInputs,
+    example: Any,
+) -> tuple[ExpertLevels, Any]:
+    """Levels for these tasks, and what the last one reads of the example (None without one).
+
+    Args:
+        experts: one factory, or module to copy, per level.
+        tasks: names of the tasks.
+        n_shared: number of shared experts per level.
+        n_own: number of own experts per level, of each task.
+        rule: the rule of all gates.
+        gate_input: what the gates of a level read: one function for all levels or one per level; None: pooled states.
+        example: sample input.
+
+    Raises:
+        TaskError: no level, a task without an expert, or a width that is not known.
+    """
+    if n_shared < 0:
+        raise TaskError(f"n_shared must be 0 or more, found {n_shared}")
+    if not experts:
+        raise TaskError("an architecture of experts needs at least one level; give one expert factory per level")
+    for task, count in zip(tasks, n_own, strict=True):
+        if n_shared + count == 0:
+            raise TaskError(
+                f"task {task!r} has no expert at level 1 (n_shared=0, n_own=0); share experts or give it own ones"
+            )
+    inputs = _per_level(gate_input, len(experts))
+    levels: list[ExpertLevel] = []
+    before: nn.Module | None = None
+    for depth, (factory, read) in enumerate(zip(experts, inputs, strict=True)):
+        built = build_copies(factory, sum(n_own) + n_shared, what="expert")
+        width = 1 if rule.is_static else _gate_width(before, built[0], read, example, depth)
+        gating = Gating(rule, width, read)
+        is_last = depth == len(experts) - 1
+        gates = [gating.build(count + n_shared) for count in n_own]
+        shared_gate = None if is_last or n_shared == 0 else gating.build(len(built))
+        levels.append(ExpertLevel(built, gates, n_own=n_own, shared_gate=shared_gate, gating=gating))
+        if not is_last:
+            before, example = built[0], _output(built[0], example)
+    _warn_of_copies(levels)
+    feeds = n_shared > 0 and len(levels) > 1
+    return ExpertLevels(levels, [task for task, count in enumerate(n_own) if feeds and count > 0]), example
+
+
+def _per_level(gate_input: GateInputs, n_levels: int) -> list[GateInput | None]:
+    inputs = list(gate_input) if isinstance(gate_input, Sequence) else [gate_input] * n_levels
+    if len(inputs) != n_levels:
+        raise TaskError(f"gate_input has {len(inputs)} entries, but there are {n_levels} levels; give one per level")
+    for each in inputs:
+        check_gate_input(each)
+    return inputs
+
+
+def _gate_width(before: nn.Module | None, expert: nn.Module, read: GateInput | None, example: Any, depth: int) -> int:
+    """Width of the rows that the gates of a level read."""
+    if example is not None:
+        return int(gate_rows(example, read).shape[1])
+    width = getattr(expert, "in_features", None) if before is None else getattr(before, "out_features", None)
+    if read is None and isinstance(width, int):
+        return width
+    reason = (
+        "gate_input is a function of yours"
+        if read is not None
+        else f"{type(expert).__name__} does not say its in_features"
+        if before is None
+        else f"{type(before).__name__} does not say its out_features"
+    )
+    raise TaskError(
+        f"the width of what the gates of level {depth + 1} read is not known, since {reason}; give example= (a sample "
+        "input)"
+    )
+
+
+def _output(expert: nn.Module, example: Any) -> Any:
+    """What an expert makes of a sample, in evaluation mode."""
+    if example is None:
+        return None
+    modes = [(part, part.training) for part in expert.modules()]
+    try:
+        with torch.no_grad():
+            return expert.eval()(example)
+    finally:
+        for part, training in modes:
+            part.training = training
+
+
+def _warn_of_copies(levels: Sequence[ExpertLevel]) -> None:
+    for depth, level in enumerate(levels, 1):
+        first = list(level.experts[0].parameters())
+        if first and any(_equal(first, list(other.parameters())) for other in level.experts[1:]):
+            warnings.warn(
+                f"experts of level {depth} are identical copies: the gates have nothing to choose between and learn "
+                "nothing; give a factory that draws new weights in each call",
+                stacklevel=5,
+            )
+            return
+
+
+def _equal(first: Sequence[Tensor], other: Sequence[Tensor]) -> bool:
+    return len(first) == len(other) and all(torch.equal(a, b) for a, b in zip(first, other, strict=True))
