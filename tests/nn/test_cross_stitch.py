@@ -418,6 +418,14 @@ def test_mixing_weights_in_words() -> None:
     )
 
 
+def test_compiles_as_one_graph() -> None:
+    torch._dynamo.reset()
+    model, inputs = build("abcde"), inputs_of()
+    for mode in (True, False):
+        expected = model.train(mode)(inputs)
+        assert_same(torch.compile(model, backend="eager", fullgraph=True)(inputs), expected)
+
+
 # -------------------------------------------------------------------------------------------- bad input
 
 

@@ -40,7 +40,9 @@ def batched_evaluation() -> Iterator[None]:
 
 def computes_together(module: nn.Module) -> bool:
     """Whether work may be batched over tasks: in training mode, or inside :func:`batched_evaluation`."""
-    return module.training or _EVALUATE_TOGETHER.get()
+    if module.training or torch.compiler.is_compiling():  # compilers cannot read a context variable
+        return module.training
+    return _EVALUATE_TOGETHER.get()
 
 
 def couples_rows(module: nn.Module) -> bool:

@@ -65,7 +65,7 @@ class Parallel(nn.ModuleList):
             one output per member asked for.
         """
         chosen = range(len(self)) if members is None else members
-        if len(chosen) <= self.loop_up_to or not computes_together(self):
+        if len(chosen) <= self.loop_up_to or not self._batches():
             return [self[member](value) for member, value in zip(chosen, inputs, strict=True)]
         groups: dict[object, list[int]] = {}
         kept = self._structures()
@@ -140,7 +140,7 @@ class Parallel(nn.ModuleList):
             (torch.Size([6, 3, 1]), None)
         """
         chosen = range(len(self)) if members is None else members
-        if len(chosen) < self.chain_from or not computes_together(self) or not self._is_one_kind(chosen):
+        if len(chosen) < self.chain_from or not self._batches() or not self._is_one_kind(chosen):
             return None
         chains = self._chains(chosen)
         if chains is None:
@@ -169,6 +169,10 @@ class Parallel(nn.ModuleList):
             kept = _Structures(key, members, labels, [chain_of(one) for one in members])
             self.__dict__["_kept_structures"] = kept
         return kept
+
+    def _batches(self) -> bool:
+        """Whether members may be batched; compilers, which cannot follow that, fuse the loop themselves."""
+        return computes_together(self) and not torch.compiler.is_compiling()
 
     def _is_one_kind(self, members: Sequence[int]) -> bool:
         kept = self._structures()
