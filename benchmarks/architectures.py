@@ -5,10 +5,11 @@
 For every case and number of tasks, steps (forward and backward pass in training mode, the sum of squared outputs) of
 the library's model and of the peer take turns in random order in one process, on the same inputs, with the same weights
 and the same encoder. In a turn each makes one step that is not timed and then as many as fill about 20 ms, as in
-training, where a step follows its like. Printed are medians over turns of the processor time of a step, the median of
-the ratio within a turn (how many times faster the library is), the peak of memory that a step allocates (inputs and
-weights not counted, gradients counted), and the largest difference of the outputs relative to the largest output.
-Writes architectures.json beside this file.
+training, where a step follows its like. Printed are medians over turns of the processor time of a step, for some cases
+also that of a step of the floor (what no way of writing can avoid), the median of the ratio within a turn (how many
+times faster the library is), the peak of memory that a step allocates (inputs and weights not counted, gradients
+counted), and the largest difference of the outputs relative to the largest output. Writes architectures.json beside
+this file.
 
 A family of architectures takes part through a file in ``_architectures/`` with a list ``CASES`` (see
 ``_architectures/case.py``), which is imported here and named in ``FAMILIES``.
@@ -29,13 +30,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from _architectures import mixing
+from _architectures import attention, experts, mixing
 from _architectures.case import Case, Pair
 from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
 HERE = Path(__file__).parent
-FAMILIES: dict[str, list[Case]] = {"mixing": mixing.CASES}
+FAMILIES: dict[str, list[Case]] = {
+    "mixing": mixing.CASES,
+    "experts": experts.CASES,
+    "attention": attention.CASES,
+}
 MOST_DIFFERENT = 1e-3  # of the outputs of two models that should agree, in float32
 
 
@@ -54,7 +59,8 @@ def step_of(model: nn.Module, inputs: Any) -> Callable[[], None]:
 
 def turns(pair: Pair, seconds: float) -> Iterator[dict[str, float]]:
     """Processor seconds of a step of each, over turns."""
-    steps = {name: step_of(getattr(pair, name), pair.inputs) for name in ("ours", "peer")}
+    models = {"ours": pair.ours, "peer": pair.peer} | ({} if pair.floor is None else {"floor": pair.floor})
+    steps = {name: step_of(model, pair.inputs) for name, model in models.items()}
     for step in [*steps.values()] * 3:
         step()  # warms up
     n_steps = {name: max(1, math.ceil(0.02 / timed(step, 1))) for name, step in steps.items()}
@@ -116,6 +122,7 @@ def measured(family: str, case: Case, *, n_tasks: int, seconds: float) -> dict[s
         "tasks": n_tasks,
         "ours_ms": 1e3 * statistics.median(turn["ours"] for turn in found),
         "peer_ms": 1e3 * statistics.median(turn["peer"] for turn in found),
+        "floor_ms": None if pair.floor is None else 1e3 * statistics.median(turn["floor"] for turn in found),
         "times_faster": statistics.median(turn["peer"] / turn["ours"] for turn in found),
         "target": case.target,
         "ours_mb": peak_memory(pair.ours, pair.inputs) / 1e6,
@@ -134,8 +141,10 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
-    print(f"{'':34}{'':>4}{'ours':>9}{'peer':>9}{'times':>8}{'':>8}{'ours':>9}{'peer':>9}")
-    print(f"{'case':34}{'K':>4}{'ms':>9}{'ms':>9}{'faster':>8}{'target':>8}{'MB':>9}{'MB':>9}{'difference':>12}")
+    print(f"{'':36}{'':>4}{'ours':>9}{'peer':>9}{'floor':>9}{'times':>8}{'':>8}{'ours':>9}{'peer':>9}")
+    print(
+        f"{'case':36}{'K':>4}{'ms':>9}{'ms':>9}{'ms':>9}{'faster':>8}{'target':>8}{'MB':>9}{'MB':>9}{'difference':>12}"
+    )
     rows = []
     for family in given.only:
         for case in FAMILIES[family]:
@@ -150,9 +159,10 @@ def main() -> None:
 
 def show(row: dict[str, Any]) -> None:
     gap = "" if row["difference"] is None else f"{row['difference']:.1e}"
+    floor = "" if row["floor_ms"] is None else f"{row['floor_ms']:.2f}"
     print(
-        f"{row['case']:34}{row['tasks']:>4}{row['ours_ms']:>9.2f}{row['peer_ms']:>9.2f}{row['times_faster']:>8.2f}"
-        f"{row['target'] or '':>8}{row['ours_mb']:>9.2f}{row['peer_mb']:>9.2f}{gap:>12}",
+        f"{row['case']:36}{row['tasks']:>4}{row['ours_ms']:>9.2f}{row['peer_ms']:>9.2f}{floor:>9}"
+        f"{row['times_faster']:>8.2f}{row['target'] or '':>8}{row['ours_mb']:>9.2f}{row['peer_mb']:>9.2f}{gap:>12}",
         flush=True,
     )
 

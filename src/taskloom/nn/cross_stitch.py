@@ -24,8 +24,8 @@ class CrossStitch(StitchedNetworks):
 
         h~_t = sum_j A[t, j] h_j    (per channel: a number A[t, j, c] for each channel c)
 
-    The mixing weights learn best at a rate of their own and without weight decay, which ``model.param_groups(lr)`` gives
-    to an optimiser of yours; :func:`taskloom.fit` treats all parameters alike.
+    The mixing weights learn best at a rate of their own and without weight decay, which ``model.param_groups(lr)``
+    gives to an optimiser of yours; :func:`taskloom.fit` treats all parameters alike.
 
     Args:
         stages: the encoder in stages: an ``nn.Sequential`` such as MLP (its children are the stages), a list of modules
