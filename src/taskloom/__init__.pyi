@@ -87,7 +87,10 @@ from taskloom.nn.fork import fork as fork
 from taskloom.nn.hard import HardSharing as HardSharing
 from taskloom.nn.hardsoft import HardSoftMix as HardSoftMix
 from taskloom.nn.independent import Independent as Independent
+from taskloom.nn.mtan import MTAN as MTAN
+from taskloom.nn.mtinet import MTINet as MTINet
 from taskloom.nn.nddr import NDDR as NDDR
+from taskloom.nn.padnet import PADNet as PADNet
 from taskloom.nn.pooled import Pooled as Pooled
 from taskloom.nn.sluice import Sluice as Sluice
 from taskloom.nn.soft import SoftSharing as SoftSharing
@@ -121,10 +124,13 @@ __all__ = [
     "Independent",
     "Kind",
     "MLP",
+    "MTAN",
+    "MTINet",
     "MultiTaskData",
     "Multiclass",
     "NDDR",
     "OptimiserSettings",
+    "PADNet",
     "Pooled",
     "RandomSplit",
     "Regression",

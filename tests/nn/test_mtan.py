@@ -405,3 +405,15 @@ def test_masks_are_between_zero_and_one_and_differ_by_task() -> None:
     assert all(bool((mask > 0).all() and (mask < 1).all()) for found in masks.values() for mask in found)
     same = model.attention_masks(images(2))
     assert not torch.allclose(same["a"][0], same["b"][0])
+
+
+@pytest.mark.parametrize("build", [CNN, None], ids=["images", "rows"])
+def test_lower_precision(build: type[CNN] | None) -> None:
+    torch.manual_seed(0)
+    inputs = images().float() if build else torch.randn(4, 6)
+    model = MTAN(build(2, (3, 4)) if build else row_pairs(6), tasks_of(5), example=inputs).train()
+    with torch.autocast("cpu", torch.bfloat16):
+        outputs = model(inputs)
+        sum(output.float().square().sum() for output in outputs.values()).backward()
+    assert {output.dtype for output in outputs.values()} == {torch.bfloat16}
+    assert all(parameter.grad is not None for parameter in model.parameters())

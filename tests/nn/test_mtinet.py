@@ -186,3 +186,13 @@ def test_bad_arguments() -> None:
         MTINet(CNN(), scenes(), example=images(1).float())
     with pytest.raises(TaskError, match="width must be 1 or more"):
         MTINet(CNN(pool=False), scenes(), width=0, example=images(1).float())
+
+
+def test_lower_precision() -> None:
+    tasks = [Task(name=f"t{k}", kind=Regression()) for k in range(3)]
+    model = MTINet(CNN(3, (2, 3), pool=False), tasks, width=2, example=images(1).float()).train()
+    with torch.autocast("cpu", torch.bfloat16):
+        outputs = model(images().float())
+        sum(output.float().square().sum() for output in outputs.values()).backward()
+    assert {output.dtype for output in outputs.values()} == {torch.bfloat16}
+    assert all(parameter.grad is not None for parameter in model.parameters())

@@ -179,3 +179,13 @@ def test_bad_arguments() -> None:
         build(extra=scenes()[:1])
     with pytest.raises(TaskError, match=r"heads .* do not match tasks"):
         build(heads={"depth": DenseHead(6, 1), "class": DenseHead(6, 5)})
+
+
+def test_lower_precision() -> None:
+    tasks = [Task(name=f"t{k}", kind=Regression()) for k in range(3)]
+    model = PADNet(CNN(3, (2, 3), pool=False), tasks, width=2, example=images(1).float()).train()
+    with torch.autocast("cpu", torch.bfloat16):
+        outputs = model(images().float())
+        sum(output.float().square().sum() for output in outputs.values()).backward()
+    assert {output.dtype for output in outputs.values()} == {torch.bfloat16}
+    assert all(parameter.grad is not None for parameter in model.parameters())

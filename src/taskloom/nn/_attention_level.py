@@ -53,6 +53,10 @@ class Level(nn.Module):
         self.refines = refines
         self.norms = norms
 
+    def parts(self) -> tuple[Parallel, Parallel, Parallel]:
+        """What the tasks have: masks, refines, norms."""
+        return self.masks, self.refines, self.norms
+
     def only(self, index: int) -> Level:
         """The level of one task, of the same modules."""
         refines, norms = ([*parts][index : index + 1] or [*parts] for parts in (self.refines, self.norms))

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from taskloom.nn._layout import one_by_one
 from taskloom.nn.encoders._blocks import Norm, conv_block
 from taskloom.nn.parallel import Parallel
 
@@ -79,10 +80,11 @@ class Scale(nn.Module):
         super().__init__()
         self.propagate = None if is_smallest else Propagation(n_tasks, channels, norm)
         into = in_channels if is_smallest else in_channels + channels
-        self.branches = Parallel(
+        branches = [
             nn.Sequential(conv_block(into, channels, norm=norm), conv_block(channels, channels, norm=norm))
             for _ in range(n_tasks)
-        )
+        ]
+        self.branches = one_by_one(Parallel(branches))
 
     def forward(self, encoded: Tensor, below: Sequence[Tensor] | None) -> list[Tensor]:
         if self.propagate is None or below is None:

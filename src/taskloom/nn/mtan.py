@@ -11,7 +11,7 @@ from taskloom.errors import NoCommonFeature
 from taskloom.nn._attention_level import Level, attend, shared_features
 from taskloom.nn._grow import freeze_module, grown
 from taskloom.nn._inputs import read_request
-from taskloom.nn._layout import channels_last
+from taskloom.nn._layout import channels_last, one_by_one
 from taskloom.nn._pairs import HasPairs, Pair, as_pairs, shapes_of
 from taskloom.nn.attention.base import Attention
 from taskloom.nn.fork import fork
@@ -93,6 +93,9 @@ class MTAN(MultiTaskModel):
         self.levels = nn.ModuleList([self._new_level(pair, number) for number, pair in enumerate(pairs)])
         own = {task.name: self._new_head(task.kind) for task in self.task_objects} if heads is None else heads
         self.heads = build_heads(self.task_objects, self.levels, heads=own)
+        if self.attention.dimension == 1:
+            for parts in (self.heads, *(part for level in self._levels() for part in level.parts())):
+                one_by_one(parts)
 
     @property
     def has_cut(self) -> bool:  # type: ignore[override]

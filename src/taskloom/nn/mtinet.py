@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from taskloom.errors import TaskError
 from taskloom.nn._distillation import Reader, dense_head, initial_task
-from taskloom.nn._layout import channels_last
+from taskloom.nn._layout import channels_last, one_by_one
 from taskloom.nn._pyramid import Pyramid, Scale, enlarged
 from taskloom.nn.encoders._blocks import Norm, whole_numbers
 from taskloom.nn.encoders.dry_run import dry_run
@@ -107,7 +107,7 @@ class MTINet(MultiTaskModel):
                 )
                 for task, (number, _) in zip(self.task_objects, self.places, strict=True)
             }
-        self.heads = build_heads(self.task_objects, self.pyramid, heads=own_heads)
+        self.heads = one_by_one(build_heads(self.task_objects, self.pyramid, heads=own_heads))
 
     def represent(self, inputs: Any, indices: Sequence[int]) -> list[Any]:
         places = [self.places[index] for index in indices]

@@ -11,7 +11,7 @@ from taskloom.errors import TaskError
 from taskloom.nn._batching import run_together
 from taskloom.nn._distillation import Reader, dense_head, initial_task
 from taskloom.nn._grow import freeze_module, grown
-from taskloom.nn._layout import channels_last
+from taskloom.nn._layout import channels_last, one_by_one
 from taskloom.nn.adapters import factory_of
 from taskloom.nn.encoders._blocks import Norm, conv_block, whole_numbers
 from taskloom.nn.encoders.dry_run import dry_run
@@ -86,13 +86,13 @@ class PADNet(MultiTaskModel):
         (self.width,) = whole_numbers([width], what="width")
         self.encoder = encoder
         self.image_size, self.feature_shape = _shapes(encoder, example)
-        self.branches = Parallel(self._new_branch(norm) for _ in described)
+        self.branches = one_by_one(Parallel(self._new_branch(norm) for _ in described))
         everyone = range(len(described))
         final = [[own, *(other for other in everyone if other != own)] for own in range(len(targets))]
         initial = [[own] for own in everyone]
         self.readers = nn.ModuleList(Reader(sources, self.width) for sources in [*final, *initial])
         own_heads = {task.name: self._new_head(task) for task in self.task_objects} if heads is None else heads
-        self.heads = build_heads(self.task_objects, encoder, heads=own_heads)
+        self.heads = one_by_one(build_heads(self.task_objects, encoder, heads=own_heads))
 
     def _new_branch(self, norm: Norm) -> nn.Module:
         first = conv_block(self.feature_shape[0], self.width, norm=norm)
