@@ -37,6 +37,7 @@ from torch.profiler import ProfilerActivity, profile
 
 HERE = Path(__file__).parent
 FAMILIES: dict[str, list[Case]] = {
+    "attention": attention.CASES,
     "mixing": mixing.CASES,
     "experts": experts.CASES,
     "attention": attention.CASES,
