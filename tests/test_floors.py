@@ -39,6 +39,7 @@ METHOD_PACKAGES = (
     "metrics",
     "nn",
     "nn/encoders",
+    "nn/gates",
     "nn/heads",
 )
 
@@ -48,11 +49,13 @@ ASSEMBLERS = {
     "balance/reduce/sum.py": "equal() is the sum or, on request, the mean",
     "losses/defaults.py": "which loss belongs to which kind of task",
     "metrics/defaults.py": "which metrics belong to which kind of task",
+    "nn/omoe.py": "one gate for all tasks is hard sharing of a mixture of experts",
 }
 PARTS = {
     "nn/adapters.py": "what networks are made of",
     "nn/cut.py": "what networks are made of",
     "nn/fork.py": "what networks are made of",
+    "nn/gates/gate.py": "what networks are made of",
     "nn/mixing.py": "what networks are made of",
     "nn/parallel.py": "what networks are made of",
     "nn/phase.py": "what networks are made of",

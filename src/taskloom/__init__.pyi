@@ -80,6 +80,7 @@ from taskloom.fit.training import OptimiserSettings as OptimiserSettings
 from taskloom.fit.training import Schedule as Schedule
 from taskloom.metrics.delta_m import delta_m as delta_m
 from taskloom.metrics.gains import transfer_report as transfer_report
+from taskloom.nn.cgc import CGC as CGC
 from taskloom.nn.conditioned import Conditioned as Conditioned
 from taskloom.nn.cross_stitch import CrossStitch as CrossStitch
 from taskloom.nn.encoders.mlp import MLP as MLP
@@ -87,10 +88,13 @@ from taskloom.nn.fork import fork as fork
 from taskloom.nn.hard import HardSharing as HardSharing
 from taskloom.nn.hardsoft import HardSoftMix as HardSoftMix
 from taskloom.nn.independent import Independent as Independent
+from taskloom.nn.mmoe import MMoE as MMoE
 from taskloom.nn.mtan import MTAN as MTAN
 from taskloom.nn.mtinet import MTINet as MTINet
 from taskloom.nn.nddr import NDDR as NDDR
+from taskloom.nn.omoe import OMoE as OMoE
 from taskloom.nn.padnet import PADNet as PADNet
+from taskloom.nn.ple import PLE as PLE
 from taskloom.nn.pooled import Pooled as Pooled
 from taskloom.nn.sluice import Sluice as Sluice
 from taskloom.nn.soft import SoftSharing as SoftSharing
@@ -112,6 +116,7 @@ __all__ = [
     "BalanceError",
     "Binary",
     "Budget",
+    "CGC",
     "Candidate",
     "Conditioned",
     "CrossStitch",
@@ -124,13 +129,16 @@ __all__ = [
     "Independent",
     "Kind",
     "MLP",
+    "MMoE",
     "MTAN",
     "MTINet",
     "MultiTaskData",
     "Multiclass",
     "NDDR",
+    "OMoE",
     "OptimiserSettings",
     "PADNet",
+    "PLE",
     "Pooled",
     "RandomSplit",
     "Regression",

@@ -42,6 +42,7 @@ __getattr__, __dir__, __all__ = attach(
         "MultiTaskModel": "model",
         "NDDR": "nddr",
         "NoCommonFeature": "cut",
+        "OMoE": "omoe",
         "OneHotConcat": "conditions.onehot",
         "PADNet": "padnet",
         "PLE": "ple",

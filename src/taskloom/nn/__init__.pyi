@@ -69,6 +69,7 @@ from taskloom.nn.model import MultiTaskModel as MultiTaskModel
 from taskloom.nn.mtan import MTAN as MTAN
 from taskloom.nn.mtinet import MTINet as MTINet
 from taskloom.nn.nddr import NDDR as NDDR
+from taskloom.nn.omoe import OMoE as OMoE
 from taskloom.nn.padnet import PADNet as PADNet
 from taskloom.nn.parallel import Parallel as Parallel
 from taskloom.nn.partial import PartialSharing as PartialSharing
@@ -123,6 +124,7 @@ __all__ = [
     "MultiTaskModel",
     "NDDR",
     "NoCommonFeature",
+    "OMoE",
     "OneHotConcat",
     "PADNet",
     "PLE",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -15,8 +15,9 @@ from taskloom.nn._expert_levels import ExpertLevels
 from taskloom.nn.adapters import build_copies
 from taskloom.nn.gates.base import GateRule
 from taskloom.nn.gates.rows import GateInput, check_gate_input, gate_rows
+from taskloom.nn.parallel import Parallel
 
-__all__ = ["ExpertFactory", "GateInputs", "build_levels", "own_counts"]
+__all__ = ["ExpertFactory", "GateInputs", "build_levels", "each_level", "own_counts"]
 
 ExpertFactory = nn.Module | Callable[[], nn.Module]
 GateInputs = GateInput | Sequence[GateInput | None] | None
@@ -69,29 +70,54 @@ def build_levels(
     """
     if n_shared < 0:
         raise TaskError(f"n_shared must be 0 or more, found {n_shared}")
-    if not experts:
-        raise TaskError("an architecture of experts needs at least one level; give one expert factory per level")
     for task, count in zip(tasks, n_own, strict=True):
         if n_shared + count == 0:
             raise TaskError(
                 f"task {task!r} has no expert at level 1 (n_shared=0, n_own=0); share experts or give it own ones"
             )
-    inputs = _per_level(gate_input, len(experts))
     levels: list[ExpertLevel] = []
-    before: nn.Module | None = None
-    for depth, (factory, read) in enumerate(zip(experts, inputs, strict=True)):
-        built = build_copies(factory, sum(n_own) + n_shared, what="expert")
-        width = 1 if rule.is_static else _gate_width(before, built[0], read, example, depth)
-        gating = Gating(rule, width, read)
-        is_last = depth == len(experts) - 1
+    n_experts = sum(n_own) + n_shared
+    parts = list(each_level(experts, n_experts=n_experts, rule=rule, gate_input=gate_input, example=example))
+    for depth, (built, gating, _) in enumerate(parts):
         gates = [gating.build(count + n_shared) for count in n_own]
-        shared_gate = None if is_last or n_shared == 0 else gating.build(len(built))
+        has_shared_gate = depth < len(experts) - 1 and n_shared > 0
+        shared_gate = gating.build(len(built)) if has_shared_gate else None
         levels.append(ExpertLevel(built, gates, n_own=n_own, shared_gate=shared_gate, gating=gating))
-        if not is_last:
-            before, example = built[0], _output(built[0], example)
-    _warn_of_copies(levels)
     feeds = n_shared > 0 and len(levels) > 1
-    return ExpertLevels(levels, [task for task, count in enumerate(n_own) if feeds and count > 0]), example
+    return ExpertLevels(levels, [task for task, count in enumerate(n_own) if feeds and count > 0]), parts[-1][2]
+
+
+def each_level(
+    experts: Sequence[ExpertFactory],
+    *,
+    n_experts: int,
+    rule: GateRule,
+    gate_input: GateInputs,
+    example: Any,
+) -> Iterator[tuple[Parallel, Gating, Any]]:
+    """The experts of each level, what its gates read, and what of the example it reads (None without one).
+
+    Args:
+        experts: one factory, or module to copy, per level.
+        n_experts: how many experts each level has.
+        rule: the rule of all gates.
+        gate_input: what the gates of a level read, as for :func:`build_levels`.
+        example: sample input.
+
+    Raises:
+        TaskError: no level, or a width that is not known.
+    """
+    if not experts:
+        raise TaskError("an architecture of experts needs at least one level; give one expert factory per level")
+    before: nn.Module | None = None
+    is_noted = False
+    reads = _per_level(gate_input, len(experts))
+    for depth, (factory, read) in enumerate(zip(experts, reads, strict=True), 1):
+        built = build_copies(factory, n_experts, what="expert")
+        is_noted = is_noted or _warns_of_copies(built, depth)
+        width = 1 if rule.is_static else _gate_width(before, built[0], read, example, depth)
+        yield built, Gating(rule, width, read), example
+        before, example = built[0], _output(built[0], example) if depth < len(experts) else None
 
 
 def _per_level(gate_input: GateInputs, n_levels: int) -> list[GateInput | None]:
@@ -118,7 +144,7 @@ def _gate_width(before: nn.Module | None, expert: nn.Module, read: GateInput | N
         else f"{type(before).__name__} does not say its out_features"
     )
     raise TaskError(
-        f"the width of what the gates of level {depth + 1} read is not known, since {reason}; give example= (a sample "
+        f"the width of what the gates of level {depth} read is not known, since {reason}; give example= (a sample "
         "input)"
     )
 
@@ -136,16 +162,17 @@ def _output(expert: nn.Module, example: Any) -> Any:
             part.training = training
 
 
-def _warn_of_copies(levels: Sequence[ExpertLevel]) -> None:
-    for depth, level in enumerate(levels, 1):
-        first = list(level.experts[0].parameters())
-        if first and any(_equal(first, list(other.parameters())) for other in level.experts[1:]):
-            warnings.warn(
-                f"experts of level {depth} are identical copies: the gates have nothing to choose between and learn "
-                "nothing; give a factory that draws new weights in each call",
-                stacklevel=5,
-            )
-            return
+def _warns_of_copies(experts: Parallel, depth: int) -> bool:
+    """Whether there was reason to warn of experts with equal weights."""
+    first = list(experts[0].parameters())
+    is_copied = bool(first) and any(_equal(first, list(other.parameters())) for other in experts[1:])
+    if is_copied:
+        warnings.warn(
+            f"experts of level {depth} are identical copies: the gates have nothing to choose between and learn "
+            "nothing; give a factory that draws new weights in each call",
+            stacklevel=6,
+        )
+    return is_copied
 
 
 def _equal(first: Sequence[Tensor], other: Sequence[Tensor]) -> bool:

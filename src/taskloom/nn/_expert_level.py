@@ -78,7 +78,7 @@ class ExpertLevel(nn.Module):
         gates: Sequence[Gate | FixedWeights | None],
         *,
         n_own: Sequence[int],
-        shared_gate: Gate | None,
+        shared_gate: Gate | FixedWeights | None,
         gating: Gating,
     ) -> None:
         super().__init__()

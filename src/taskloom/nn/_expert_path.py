@@ -12,7 +12,7 @@ from taskloom.nn.gates.fixed import FixedWeights
 from taskloom.nn.gates.gate import Gate
 from taskloom.nn.parallel import Parallel
 
-__all__ = ["ExpertPath"]
+__all__ = ["ExpertPath", "used_places"]
 
 
 class ExpertPath(nn.Module):
@@ -40,17 +40,25 @@ class ExpertPath(nn.Module):
 
 def _without_unused(level: ExpertLevel, stream: int) -> ExpertLevel:
     """A last level of one stream without experts that a gate without input never uses; other levels as they are."""
-    gate = level.gate(stream)
-    if not isinstance(gate, Gate) or not gate.rule.is_static:
-        return level
-    weights = gate.static_weights()
-    kept = weights.nonzero().flatten().tolist() or [0]
     indices = [*level.own[stream], *level.shared]
+    used = used_places(level.gate(stream))
+    if used is None:
+        return level
+    kept, gate = used
     n_own = [0] * len(level.own)
+    gates: list[FixedWeights | None] = [None] * len(level.own)
     n_own[stream] = sum(place < len(level.own[stream]) for place in kept)
-    gates: list[Gate | FixedWeights | None] = [None] * len(n_own)
-    if len(kept) > 1 or weights[kept[0]] != 1:
-        gates[stream] = FixedWeights(weights[kept])
+    gates[stream] = gate
     chosen = Parallel([level.experts[indices[place]] for place in kept])
     pruned = ExpertLevel(chosen, gates, n_own=n_own, shared_gate=None, gating=level.gating)
     return pruned.train(level.training)
+
+
+def used_places(gate: nn.Module | None) -> tuple[list[int], FixedWeights | None] | None:
+    """Which of its experts a gate without input uses, and its weights of them if they are not just 1; else None."""
+    if not isinstance(gate, Gate) or not gate.rule.is_static:
+        return None
+    weights = gate.static_weights()
+    kept = weights.nonzero().flatten().tolist() or [0]
+    is_one = len(kept) == 1 and bool(weights[kept[0]] == 1)
+    return kept, None if is_one else FixedWeights(weights[kept])

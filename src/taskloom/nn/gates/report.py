@@ -23,7 +23,7 @@ def gate_penalties(gates: Iterable[Gate]) -> dict[str, Tensor]:
     return total
 
 
-def describe_gates(gates: Sequence[Gate | None]) -> list[dict[str, Any]]:
+def describe_gates(gates: Sequence[nn.Module | None]) -> list[dict[str, Any]]:
     """Mean weights and mean entropy (nats) of each gate over the rows it saw last in training; None before the first.
 
     Where there is one expert and so no gate, the weight is 1.
@@ -31,8 +31,8 @@ def describe_gates(gates: Sequence[Gate | None]) -> list[dict[str, Any]]:
     return [_described(gate) for gate in gates]
 
 
-def _described(gate: Gate | None) -> dict[str, Any]:
-    if gate is None:
+def _described(gate: nn.Module | None) -> dict[str, Any]:
+    if not isinstance(gate, Gate):
         return {"weights": [1.0], "entropy": 0.0}
     weights, entropy = gate.last_weights, gate.last_entropy
     return {
