@@ -16,7 +16,7 @@ from taskloom.errors import ExportError
 from taskloom.report.figures import figure_numbers, numbers_as_json
 from taskloom.report.markup import Html, element, join, raw
 from taskloom.report.reading import Reading, read
-from taskloom.report.sections import answer, candidates, study, training
+from taskloom.report.sections import answer, candidates, sharing, study, training
 
 if TYPE_CHECKING:
     from taskloom.study.results import Results
@@ -34,6 +34,7 @@ _ENTRIES = {
     "verdicts": "Verdict per task",
     "gains": "Gains",
     "candidates": "Candidates",
+    "sharing": "Sharing",
     "curves": "Learning curves",
     "conflicts": "Gradient conflicts",
     "weights": "Loss weights",
@@ -95,6 +96,7 @@ def page(results: Results) -> str:
         "verdicts": answer.verdicts(reading),
         "gains": answer.gains(reading),
         "candidates": candidates.candidates(reading, results.settings),
+        "sharing": sharing.sharing(reading, results.settings),
         "curves": training.curves(reading, numbers),
         "conflicts": training.conflicts(reading, numbers),
         "weights": training.weights(reading, numbers),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -19,10 +19,11 @@ from taskloom.study.candidate import Candidate
 from taskloom.study.catalogue import choose
 from taskloom.study.collect import collect
 from taskloom.study.configuration import configuration
+from taskloom.study.description import describe_networks
 from taskloom.study.environment import environment
 from taskloom.study.files import read_json, write_json
 from taskloom.study.folder import RunFolder
-from taskloom.study.models import store_winners
+from taskloom.study.models import NetworkPlan, load_model, store_winners
 from taskloom.study.problem import Problem
 from taskloom.study.results import Results
 from taskloom.study.space import Parameter
@@ -145,10 +146,12 @@ class Study:
             results, winners = collect(
                 chosen, finished, problems, folder.units, settings=settings, environment=environment()
             )
+            store_winners(winners, chosen, problems, folder)
+            networks = _networks(folder, chosen, next(iter(problems.values())))
+            results = replace(results, settings={**results.settings, "networks": networks})
             results.save(folder.results)
             write_json(folder.path / "environment.json", results.environment)
             results.curves.write_csv(folder.path / "metrics.csv")
-            store_winners(winners, chosen, problems, folder)
             return results
 
     # -- tuning -----------------------------------------------------------------------------------------------
@@ -266,6 +269,16 @@ def _tell_stored(candidate: Candidate, tuner: Tuner, taken: Sequence[Trial], fol
 
 def _is_trial(trial: Trial | None, settings: Mapping[str, Any]) -> bool:
     return trial is not None and dict(trial.settings) == dict(settings)
+
+
+def _networks(folder: RunFolder, candidates: Sequence[Candidate], problem: Problem) -> dict[str, Any]:
+    """What the stored networks of the candidates are, for the report."""
+    found = {}
+    for one in candidates:
+        if isinstance(one.plan, NetworkPlan) and (folder.checkpoints / one.name).is_dir():
+            stored = load_model(folder.path, candidate=one)
+            found[one.name] = describe_networks(stored.networks, problem.tensors.inputs[:8])
+    return found
 
 
 class _Counter:

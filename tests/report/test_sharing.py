@@ -1,0 +1,56 @@
+"""Who shares what: parts against tasks, costs, gates and correlations, for the networks that were described."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+import torch
+
+import taskloom as tl
+from taskloom.nn import MLP, HardSharing, MMoE, RelationshipNetwork
+from taskloom.report.html import page
+from taskloom.report.reading import read
+from taskloom.report.sections.sharing import sharing
+from taskloom.study.description import describe_network
+
+
+@pytest.fixture
+def results(make_results: Any) -> Any:
+    made = make_results()
+    tasks = [tl.Task(name=entry["name"], kind=tl.Regression()) for entry in made.settings["tasks"]]
+    torch.manual_seed(0)
+    models = {
+        "single_task": HardSharing(MLP(4, (8,)), tasks),
+        "hard_sharing": HardSharing(MLP(4, (5,)), tasks),
+        "pooled": MMoE(lambda: MLP(4, (5,)), tasks, n_experts=2),
+        "soft_sharing": RelationshipNetwork(MLP(4, (5,)), tasks, tower=lambda: MLP(5, (3,))),
+    }
+    models["pooled"].train()(torch.randn(6, 4))  # gates remember the rows they saw
+    networks = {name: describe_network(model, torch.randn(8, 4)) for name, model in models.items()}
+    return dataclasses.replace(made, settings={**made.settings, "networks": networks})
+
+
+def test_every_described_network_is_drawn(results: Any) -> None:
+    written = str(sharing(read(results), results.settings))
+    assert written.count("<details") == 3  # the reference is what the others are compared with
+    assert written.count("Parts and the tasks that use them") == 2 * 3  # caption and label
+    assert "How tasks weigh the experts" in written
+    assert "Correlation of the tasks" in written
+    n_tasks = len(results.settings["tasks"])
+    hard = results.settings["networks"]["hard_sharing"]
+    assert sum(len(part["tasks"]) for part in hard["parts"]) == 2 * n_tasks
+    assert f"{20 + 5 * n_tasks} for all tasks" in written
+
+
+def test_names_of_tasks_are_text(results: Any) -> None:
+    assert "<script>alert" not in str(sharing(read(results), results.settings))
+
+
+def test_the_section_is_part_of_the_page(results: Any, make_results: Any) -> None:
+    assert 'id="sharing"' in page(results)
+    assert 'href="#sharing"' in page(results)
+    plain = make_results()
+    assert sharing(read(plain), plain.settings) is None
+    assert 'id="sharing"' not in page(plain)

@@ -1,0 +1,62 @@
+"""Descriptions of trained networks: parts and who shares them, costs, learned structures, all as JSON."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+import taskloom as tl
+from taskloom.nn import MLP, HardSharing, Independent, MMoE, PartialSharing, RelationshipNetwork, SharingGraph
+from taskloom.study.description import describe_network, shared_parts
+
+TASKS = [tl.Task(name=name, kind=tl.Regression()) for name in ("a b", "c", "d/e")]
+INPUTS = torch.randn(8, 4, generator=torch.Generator().manual_seed(0))
+
+
+def test_the_parts_of_a_tree():
+    table = [dict.fromkeys(("a b", "c", "d/e"), 0), {"a b": 0, "c": 0, "d/e": 1}]
+    model = PartialSharing([lambda: MLP(4, (5,)), lambda: MLP(5, (3,))], TASKS, table=table)
+    parts = [(part["name"], part["tasks"]) for part in shared_parts(model, INPUTS)]
+    assert parts == [
+        ("stages.0", ["a b", "c", "d/e"]),
+        ("stages.1.0", ["a b", "c"]),
+        ("stages.1.1", ["d/e"]),
+        ("head of a b", ["a b"]),
+        ("head of c", ["c"]),
+        ("head of d/e", ["d/e"]),
+    ]
+    assert sum(part["parameters"] for part in shared_parts(model, INPUTS)) == model.describe()["total"]
+
+
+def test_joint_costs_count_what_is_shared_once():
+    described = describe_network(HardSharing(MLP(4, (5,)), TASKS), INPUTS)
+    assert described["macs"] == {"joint": 20 + 15, "tasks": dict.fromkeys(("a b", "c", "d/e"), 25), "not_counted": []}
+    apart = describe_network(Independent(lambda: MLP(4, (5,)), TASKS), INPUTS)
+    assert apart["macs"]["joint"] == sum(apart["macs"]["tasks"].values()) == 75
+    assert apart["parameters"]["shared"] == 0
+
+
+@pytest.mark.parametrize(
+    ("make", "learned"),
+    [
+        (lambda: MMoE(lambda: MLP(4, (5,)), TASKS, n_experts=2), "gates"),
+        (lambda: RelationshipNetwork(MLP(4, (5,)), TASKS, tower=lambda: MLP(5, (3,))), "task_correlation"),
+        (lambda: SharingGraph([lambda: MLP(4, (5,)), lambda: MLP(5, (3,))], TASKS), "edges"),
+    ],
+    ids=["experts", "relationship", "graph"],
+)
+def test_learned_structures_are_plain_data(make, learned):
+    torch.manual_seed(0)
+    described = describe_network(make(), INPUTS)
+    assert learned in described["learned"]
+    assert json.loads(json.dumps(described)) == described
+
+
+def test_many_tasks_are_counted_only():
+    tasks = [tl.Task(name=f"task {k}", kind=tl.Regression()) for k in range(30)]
+    described = describe_network(HardSharing(MLP(4, (5,)), tasks), INPUTS)
+    assert described["parts"] is None
+    assert described["learned"] == {}
+    assert described["macs"]["joint"] == 20 + 30 * 5
