@@ -37,7 +37,6 @@ from torch.profiler import ProfilerActivity, profile
 
 HERE = Path(__file__).parent
 FAMILIES: dict[str, list[Case]] = {
-    "attention": attention.CASES,
     "mixing": mixing.CASES,
     "experts": experts.CASES,
     "attention": attention.CASES,
