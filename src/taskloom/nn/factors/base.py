@@ -23,6 +23,9 @@ class Basis(nn.Module):
         (torch.Size([4, 3, 2]), torch.Size([5, 2]))
     """
 
+    def __init__(self) -> None:
+        super().__init__()
+
     def forward(self) -> Tensor:
         """The common weights, (d_1, .., d_p, r)."""
         raise NotImplementedError
