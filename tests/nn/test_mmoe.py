@@ -63,6 +63,8 @@ class TestSparseMoE(ModelLaws):
 
 
 class TestMMoEOfOneExpert(ModelLaws):
+    sizes = (1, 3)
+
     def make_model(self, tasks: Sequence[Task]) -> MMoE:
         return MMoE(lambda: MLP(self.n_features, (4,)), tasks, n_experts=1)
 
@@ -72,6 +74,8 @@ class TestMMoEOfOneExpert(ModelLaws):
 
 class TestMMoEOfOtherModules(ModelLaws):
     """Experts that are no chains of linear layers, and do not say how wide they are."""
+
+    sizes = (1, 3)
 
     def make_model(self, tasks: Sequence[Task]) -> MMoE:
         def expert() -> nn.Module:

@@ -55,16 +55,22 @@ class TestPLEWhereSomeFeedNothing(ModelLaws):
 
 
 class TestPLEWithoutOwnExperts(ModelLaws):
+    sizes = (1, 3)
+
     def make_model(self, tasks: Sequence[Task]) -> PLE:
         return PLE([lambda: MLP(self.n_features, (4,)), lambda: MLP(4, (3,))], tasks, n_shared=3, n_own=0)
 
 
 class TestPLEWithoutSharedExperts(ModelLaws):
+    sizes = (1, 3)
+
     def make_model(self, tasks: Sequence[Task]) -> PLE:
         return PLE([lambda: MLP(self.n_features, (4,)), lambda: MLP(4, (3,))], tasks, n_shared=0, n_own=2)
 
 
 class TestPLEWithDSelectK(ModelLaws):
+    sizes = (1, 3)
+
     def make_model(self, tasks: Sequence[Task]) -> PLE:
         rule = DSelectKGate(k=1, entropy=0.1)
         return PLE([lambda: MLP(self.n_features, (4,)), lambda: MLP(4, (3,))], tasks, gate=rule)

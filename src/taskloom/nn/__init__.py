@@ -39,6 +39,7 @@ __getattr__, __dir__, __all__ = attach(
         "MTAN": "mtan",
         "MTINet": "mtinet",
         "Mixing": "mixing",
+        "ModSquad": "mod_squad",
         "MultiTaskModel": "model",
         "NDDR": "nddr",
         "NoCommonFeature": "cut",

@@ -65,6 +65,7 @@ from taskloom.nn.layered import LayeredSupervision as LayeredSupervision
 from taskloom.nn.lora import LoRA as LoRA
 from taskloom.nn.mixing import Mixing as Mixing
 from taskloom.nn.mmoe import MMoE as MMoE
+from taskloom.nn.mod_squad import ModSquad as ModSquad
 from taskloom.nn.model import MultiTaskModel as MultiTaskModel
 from taskloom.nn.mtan import MTAN as MTAN
 from taskloom.nn.mtinet import MTINet as MTINet
@@ -121,6 +122,7 @@ __all__ = [
     "MTAN",
     "MTINet",
     "Mixing",
+    "ModSquad",
     "MultiTaskModel",
     "NDDR",
     "NoCommonFeature",

@@ -20,11 +20,11 @@ from taskloom.nn._batching import computes_together
 from taskloom.nn.gates.base import GateRule
 from taskloom.nn.gates.fixed import FixedWeights
 from taskloom.nn.gates.gate import Gate, weigh_together
-from taskloom.nn.gates.mix import mix, mix_for_gates
+from taskloom.nn.gates.mix import mix, mix_apart, mix_for_gates
 from taskloom.nn.gates.rows import GateInput, gate_rows
 from taskloom.nn.parallel import Parallel
 
-__all__ = ["ExpertLevel", "Gating"]
+__all__ = ["ExpertLevel", "Gating", "mixture_of", "outputs_of"]
 
 DENSE_UP_TO = 16
 """Up to this number of streams own and shared experts are mixed as one product, with weights of 0 for those of others.
@@ -157,17 +157,11 @@ class ExpertLevel(nn.Module):
         if common is not None:
             members += self.shared
             inputs += [common] * self.n_shared
-        try:
-            found = self.experts.stack(inputs, members=members)
-        except TaskError as error:
-            raise TaskError(f"experts are mixed as tensors of one shape, but {error}") from error
-        if found.ndim < 3:
-            raise TaskError(f"an expert returned {tuple(found.shape[1:])}; expected (batch, features) or more axes")
-        return found
+        return outputs_of(self.experts, inputs, members=members)
 
     def shared_state(self, state: Any, outputs: Tensor) -> Tensor:
         """The next state of the shared stream from the outputs of all experts that feed it."""
-        return self._one(self.shared_gate, state, [outputs])
+        return mixture_of(self.shared_gate, self.gating.rows(state), [outputs])
 
     def states(self, streams: Sequence[int], states: Sequence[Any], outputs: Tensor) -> Tensor:
         """The next states (streams, B, ...) of streams that see the same rows.
@@ -186,7 +180,7 @@ class ExpertLevel(nn.Module):
         *pieces, shared = outputs.split([*(len(self.own[stream]) for stream in streams), self.n_shared])
         found = []
         for gate, state, own in zip(gates, states, pieces, strict=True):
-            found.append(self._one(gate, state, [own, shared]))
+            found.append(mixture_of(gate, self.gating.rows(state), [own, shared]))
         return torch.stack(found)
 
     def _mix_streams(self, outputs: Tensor, weights: Tensor, *, is_all: bool) -> Tensor:
@@ -214,7 +208,7 @@ class ExpertLevel(nn.Module):
             return None
         of_own, of_shared = weights.split([weights.shape[2] - self.n_shared, self.n_shared], dim=2)
         parts = [_mix_own(self.outputs(streams, states), of_own)] if of_own.shape[2] else []
-        parts += [] if shared is None else [_mix_shared_apart(shared, of_shared)]
+        parts += [] if shared is None else [mix_apart(shared, of_shared)]
         return parts[0] if len(parts) == 1 else parts[0] + parts[1]
 
     def _weights(self, gates: Sequence[nn.Module | None], states: Sequence[Any]) -> Tensor | None:
@@ -226,14 +220,30 @@ class ExpertLevel(nn.Module):
             return weigh_together(there, [self.gating.rows(states[0])] * len(states))
         return weigh_together(there, [self.gating.rows(state) for state in states])
 
-    def _one(self, gate: nn.Module | None, state: Any, outputs: Sequence[Tensor]) -> Tensor:
-        """The mixture (B, ...) of one gate, from outputs of which at least one is not empty."""
-        if gate is None:
-            return torch.cat(list(outputs))[0]
-        weights = gate(self.gating.rows(state))
-        if computes_together(self):
-            return mix_for_gates(torch.cat(list(outputs)), weights.unsqueeze(0)).squeeze(0)
-        return mix([output for part in outputs for output in part.unbind(0)], weights)
+
+def outputs_of(experts: Parallel, inputs: Sequence[Any], *, members: Sequence[int]) -> Tensor:
+    """Outputs (members, B, ...) of experts, each with its own input.
+
+    Raises:
+        TaskError: they cannot be mixed.
+    """
+    try:
+        found = experts.stack(inputs, members=members)
+    except TaskError as error:
+        raise TaskError(f"experts are mixed as tensors of one shape, but {error}") from error
+    if found.ndim < 3:
+        raise TaskError(f"an expert returned {tuple(found.shape[1:])}; expected (batch, features) or more axes")
+    return found
+
+
+def mixture_of(gate: nn.Module | None, rows: Tensor, outputs: Sequence[Tensor]) -> Tensor:
+    """The mixture (B, ...) of one gate, from blocks (experts, B, ...) of which some may be empty."""
+    if gate is None:
+        return torch.cat(list(outputs))[0]
+    weights = gate(rows)
+    if computes_together(gate):
+        return mix_for_gates(torch.cat(list(outputs)), weights.unsqueeze(0)).squeeze(0)
+    return mix([output for part in outputs for output in part.unbind(0)], weights)
 
 
 def _selection(n_streams: int, n_own: int, n_shared: int) -> Tensor:
@@ -249,9 +259,3 @@ def _mix_own(own: Tensor, weights: Tensor) -> Tensor:
     """Mixtures (G, B, ...) of own experts (G m, B, ...), m for each of G streams, with weights (G, B, m)."""
     flat = own.flatten(2) * weights.to(own.dtype).movedim(2, 1).flatten(0, 1).unsqueeze(2)
     return flat.reshape(len(weights), -1, *own.shape[1:]).sum(1)
-
-
-def _mix_shared_apart(shared: Tensor, weights: Tensor) -> Tensor:
-    """Mixtures (G, b, ...) of shared experts (n, G b, ...) with weights (G, b, n)."""
-    mixed = mix_for_gates(shared, weights.flatten(0, 1).unsqueeze(0))  # (1, G b, ...)
-    return mixed.reshape(*weights.shape[:2], *shared.shape[2:])

@@ -129,8 +129,8 @@ def test_the_gradient_finds_the_expert() -> None:
     torch.manual_seed(1)
     gate = Gate(1, 6, rule=DSelectKGate(k=1, reads_input=False, entropy=1e-2))
     targets = torch.tensor([1.0, 2.0, 2.0, 3.0, 0.0, 1.0])  # by how many bits an expert's number differs from 4
-    optimiser = torch.optim.Adam(gate.parameters(), lr=0.05)
-    for _ in range(300):
+    optimiser = torch.optim.Adam(gate.parameters(), lr=0.1)
+    for _ in range(150):
         optimiser.zero_grad()
         ((gate(torch.zeros(1, 1)) * targets).sum() + 2 * sum(gate.penalties().values())).backward()
         optimiser.step()

@@ -109,13 +109,20 @@ class Gate(nn.Module):
             return {}
         if self.weight is None:
             scores, weights = _widened(_given(self.bias)).unsqueeze(0), self._static(training=True).unsqueeze(0)
-        else:
-            alive = [seen for seen in self._seen if _is_alive(seen.weights)]
-            if not alive:
-                return {}
-            scores = torch.cat([seen.scores[seen.place] for seen in alive])
-            weights = torch.cat([seen.weights[seen.place] for seen in alive])
-        return self.rule.penalties(scores, weights, self.constants())
+            return self.rule.penalties(scores, weights, self.constants())
+        seen = self.seen()
+        return {} if seen is None else self.rule.penalties(*seen, self.constants())
+
+    def seen(self) -> tuple[Tensor, Tensor] | None:
+        """Scores (rows, n scores) and weights (rows, n) of the rows seen last in training mode; None before the first.
+
+        They have their graph if the rule has penalties.
+        """
+        alive = [seen for seen in self._seen if _is_alive(seen.weights)]
+        if not alive:
+            return None
+        scores = torch.cat([seen.scores[seen.place] for seen in alive])
+        return scores, torch.cat([seen.weights[seen.place] for seen in alive])
 
     @property
     def last_weights(self) -> Tensor | None:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from taskloom.errors import TaskError
 
-__all__ = ["mix", "mix_for_gates"]
+__all__ = ["mix", "mix_apart", "mix_for_gates"]
 
 
 def mix(experts: Tensor | Sequence[Tensor], weights: Tensor) -> Tensor:
@@ -67,3 +67,17 @@ def mix_for_gates(experts: Tensor, weights: Tensor) -> Tensor:
     else:
         mixed = torch.bmm(weights.transpose(0, 1), flat.transpose(0, 1)).transpose(0, 1)
     return mixed if experts.ndim == 3 else mixed.reshape(*mixed.shape[:2], *experts.shape[2:])
+
+
+def mix_apart(experts: Tensor, weights: Tensor) -> Tensor:
+    """The mixtures of several gates of the same experts, each on rows of its own.
+
+    Args:
+        experts: outputs (n, G * b, ...) on the rows of all gates, one block of b after the other.
+        weights: (G, b, n).
+
+    Returns:
+        (G, b, ...).
+    """
+    mixed = mix_for_gates(experts, weights.flatten(0, 1).unsqueeze(0))  # (1, G b, ...)
+    return mixed.reshape(*weights.shape[:2], *experts.shape[2:])
