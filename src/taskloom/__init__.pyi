@@ -80,24 +80,36 @@ from taskloom.fit.training import OptimiserSettings as OptimiserSettings
 from taskloom.fit.training import Schedule as Schedule
 from taskloom.metrics.delta_m import delta_m as delta_m
 from taskloom.metrics.gains import transfer_report as transfer_report
+from taskloom.nn.adashare import AdaShare as AdaShare
+from taskloom.nn.branching import LearningToBranch as LearningToBranch
+from taskloom.nn.cascade import Cascade as Cascade
 from taskloom.nn.cgc import CGC as CGC
 from taskloom.nn.conditioned import Conditioned as Conditioned
 from taskloom.nn.cross_stitch import CrossStitch as CrossStitch
 from taskloom.nn.encoders.mlp import MLP as MLP
+from taskloom.nn.factorised import TensorFactorised as TensorFactorised
 from taskloom.nn.fork import fork as fork
 from taskloom.nn.hard import HardSharing as HardSharing
 from taskloom.nn.hardsoft import HardSoftMix as HardSoftMix
 from taskloom.nn.independent import Independent as Independent
+from taskloom.nn.layered import LayeredSupervision as LayeredSupervision
+from taskloom.nn.lora import LoRA as LoRA
 from taskloom.nn.mmoe import MMoE as MMoE
 from taskloom.nn.mtan import MTAN as MTAN
 from taskloom.nn.mtinet import MTINet as MTINet
 from taskloom.nn.nddr import NDDR as NDDR
 from taskloom.nn.omoe import OMoE as OMoE
 from taskloom.nn.padnet import PADNet as PADNet
+from taskloom.nn.partial import PartialSharing as PartialSharing
+from taskloom.nn.perceiver import PerceiverIO as PerceiverIO
 from taskloom.nn.ple import PLE as PLE
 from taskloom.nn.pooled import Pooled as Pooled
+from taskloom.nn.relationship import RelationshipNetwork as RelationshipNetwork
+from taskloom.nn.routing import TaskRouting as TaskRouting
+from taskloom.nn.sharing_graph import SharingGraph as SharingGraph
 from taskloom.nn.sluice import Sluice as Sluice
 from taskloom.nn.soft import SoftSharing as SoftSharing
+from taskloom.nn.soft_ordering import SoftOrdering as SoftOrdering
 from taskloom.study.budget import Budget as Budget
 from taskloom.study.candidate import Candidate as Candidate
 from taskloom.study.compare import compare as compare
@@ -113,11 +125,13 @@ from taskloom.task import Task as Task
 __version__: str
 
 __all__ = [
+    "AdaShare",
     "BalanceError",
     "Binary",
     "Budget",
     "CGC",
     "Candidate",
+    "Cascade",
     "Conditioned",
     "CrossStitch",
     "DataError",
@@ -128,6 +142,9 @@ __all__ = [
     "HardSoftMix",
     "Independent",
     "Kind",
+    "LayeredSupervision",
+    "LearningToBranch",
+    "LoRA",
     "MLP",
     "MMoE",
     "MTAN",
@@ -139,18 +156,25 @@ __all__ = [
     "OptimiserSettings",
     "PADNet",
     "PLE",
+    "PartialSharing",
+    "PerceiverIO",
     "Pooled",
     "RandomSplit",
     "Regression",
+    "RelationshipNetwork",
     "Results",
     "Schedule",
+    "SharingGraph",
     "Sluice",
+    "SoftOrdering",
     "SoftSharing",
     "Study",
     "StudyError",
     "Task",
     "TaskError",
+    "TaskRouting",
     "TaskloomError",
+    "TensorFactorised",
     "TimeSplit",
     "TrainerOptions",
     "aligned_mtl",
