@@ -236,7 +236,7 @@ def _through(share: _Share, entering: Sequence[Tensor] | BehindHeads, n_tasks: i
     with _Leaving(share.piece) as left:
         for task in range(n_tasks):
             if isinstance(entering, BehindHeads):
-                cotangents = [one[0] for one in entering.of_tasks(slice(task, task + 1))]
+                cotangents = [one[0].clone() for one in entering.of_tasks(slice(task, task + 1))]
             else:
                 cotangents = [entering[task]]
             asked = [*inputs, *left.asked]
