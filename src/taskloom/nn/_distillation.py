@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-import torch
 from torch import Tensor, nn
 
 from taskloom.nn.heads.dense import DenseHead
@@ -26,8 +25,9 @@ class Message(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """(n, C, h, w) -> (n, C, h, w)."""
-        gate, value = self.gate_and_value(features).chunk(2, dim=1)
-        return torch.sigmoid(gate) * value
+        both: Tensor = self.gate_and_value(features)
+        gate, value = both.chunk(2, dim=1)
+        return gate.sigmoid() * value
 
 
 class Reader(nn.Module):

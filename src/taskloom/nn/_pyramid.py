@@ -33,7 +33,7 @@ class SqueezeExcite(nn.Module):
         self.second = nn.Linear(inner, channels)
 
     def forward(self, features: Tensor) -> Tensor:
-        scale = self.second(self.first(features.mean((2, 3))).relu()).sigmoid()
+        scale: Tensor = self.second(self.first(features.mean((2, 3))).relu()).sigmoid()
         return features * scale[:, :, None, None]
 
 
