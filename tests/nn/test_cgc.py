@@ -148,6 +148,8 @@ def test_new_tasks_with_own_experts() -> None:
     smaller = larger.remove_task("b")
     assert smaller.levels.level(0).n_own == [1, 1, 3]
     assert len(smaller.levels.level(0).gates) == 3
+    single = build(1, 0).add_task(Task(name="d", kind=Regression()), n_own=1).double()  # the first gate of all
+    assert single(rows())["d"].shape == (7, 1)
     with pytest.raises(TaskError, match=r"task 'd' has no expert at level 1 \(n_shared=0, n_own=0\)"):
         build(0, 1).add_task(Task(name="d", kind=Regression()), n_own=0)
 

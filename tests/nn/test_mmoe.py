@@ -11,7 +11,19 @@ import torch
 from torch import Tensor, nn
 
 from taskloom.errors import TaskError
-from taskloom.nn import CNN, MLP, DSelectKGate, GateRule, HardSharing, MMoE, SoftmaxGate, StaticGate, TopKGate, gates
+from taskloom.nn import (
+    CNN,
+    MLP,
+    DSelectKGate,
+    GateRule,
+    HardSharing,
+    MMoE,
+    SoftmaxGate,
+    StaticGate,
+    TopKGate,
+    gates,
+    macs,
+)
 from taskloom.task import Regression, Task
 from taskloom.testing import ModelLaws
 
@@ -288,6 +300,23 @@ def test_a_decided_static_gate_is_pruned() -> None:
     assert not any(isinstance(part, type(model.levels.level(0).gates[0])) for one in exported for part in one.modules())
 
 
+def test_cost_counts_experts_and_gates() -> None:
+    cost = macs(build(), rows(2))
+    assert cost.not_counted == ()
+    assert cost.macs == 2 * (3 * (4 * 5 + 5 * 3) + 2 * 3 * 4 + 2 * 3)
+
+
+def test_automatic_precision() -> None:
+    for gate in (SoftmaxGate(), DSelectKGate(), TopKGate(noise=False)):
+        model, x = build(gate=gate).float().train(), rows().float()
+        expected = model(x)["a"]
+        for is_training in (True, False):
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                found = model.train(is_training)(x)["a"]
+            assert found.dtype == torch.bfloat16
+            torch.testing.assert_close(found.float(), expected, rtol=0.05, atol=0.05)
+
+
 # ---------------------------------------------------------------- tasks
 
 
@@ -345,21 +374,25 @@ def test_experts_that_cannot_be_mixed() -> None:
         def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
             return inputs, inputs
 
-    heads = {task.name: nn.Linear(3, 1) for task in tasks_of()}
     with pytest.raises(TaskError, match=r"experts are mixed as tensors of one shape.*tuple"):
-        MMoE(lambda: Pair(4, 3), tasks_of(), heads=heads)(torch.zeros(2, 4))
+        MMoE(lambda: Pair(4, 3), tasks_of(), heads=heads(3))(torch.zeros(2, 4))
 
     class Flat(nn.Linear):
         def forward(self, inputs: Tensor) -> Tensor:
             return super().forward(inputs)[:, 0]
 
     with pytest.raises(TaskError, match=r"an expert returned \(2,\); expected .batch, features"):
-        MMoE(lambda: Flat(4, 3), tasks_of(), heads=heads)(torch.zeros(2, 4))
+        MMoE(lambda: Flat(4, 3), tasks_of(), heads=heads(3))(torch.zeros(2, 4))
 
 
 def test_bad_inputs_of_gates() -> None:
     with pytest.raises(TaskError, match=r"got \(2, 4\) torch.int64"):
         MMoE(lambda: nn.Embedding(9, 3), tasks_of(), example=torch.zeros(2, 4, dtype=torch.int64))
+    fixed = MMoE(
+        lambda: nn.Sequential(nn.Embedding(9, 3), nn.Flatten()), tasks_of(), gate=StaticGate(), heads=heads(12)
+    )
+    assert fixed(torch.ones(5, 4, dtype=torch.int64))["a"].shape == (5, 1)
+    assert fixed.eval()({task: torch.ones(2, 4, dtype=torch.int64) for task in "ab"})["b"].shape == (2, 1)
     chosen = MMoE(
         lambda: nn.Sequential(nn.Embedding(9, 3), nn.Flatten()),
         tasks_of(),
@@ -367,6 +400,19 @@ def test_bad_inputs_of_gates() -> None:
         example=torch.zeros(2, 4, dtype=torch.int64),
     )
     assert chosen(torch.ones(5, 4, dtype=torch.int64))["a"].shape == (5, 1)
+
+
+def heads(width: int) -> dict[str, nn.Module]:
+    return {task.name: nn.Linear(width, 1) for task in tasks_of()}
+
+
+def test_one_expert_may_read_anything() -> None:
+    class Tokens(nn.Module):
+        def forward(self, inputs: dict[str, Tensor]) -> Tensor:
+            return inputs["ids"] * inputs["mask"]
+
+    model = MMoE(Tokens, tasks_of(), n_experts=1, heads=heads(2))
+    assert model({"ids": torch.ones(3, 2), "mask": torch.ones(3, 2)})["a"].shape == (3, 1)
 
 
 def test_a_cut_of_another_length() -> None:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 import taskloom as tl
-from taskloom.errors import TaskError
+from taskloom.errors import ExportError, TaskError
 from taskloom.nn import MLP, MMoE, ModSquad, MultiTaskModel, TopKGate, check_partition
 from taskloom.task import Regression, Task
 from taskloom.testing import ModelLaws
@@ -192,6 +192,11 @@ def test_an_exported_task_holds_its_experts_alone() -> None:
         exported = small.export(task)
         assert torch.equal(exported(x), small(x)[task])
         assert [len(block.level.experts) for block in exported[:-1]] == [2, 2]
+
+
+def test_what_is_open_is_not_exported() -> None:
+    with pytest.raises(ExportError, match=r"call derive\(\) first"):
+        trained().export("a")
 
 
 def test_experts_of_one_task_are_its_own() -> None:

@@ -115,7 +115,9 @@ def each_level(
     for depth, (factory, read) in enumerate(zip(experts, reads, strict=True), 1):
         built = build_copies(factory, n_experts, what="expert")
         is_noted = is_noted or _warns_of_copies(built, depth)
-        width = 1 if rule.is_static else _gate_width(before, built[0], read, example, depth)
+        width = 1  # of what gates without input read: nothing
+        if not rule.is_static:
+            width = _gate_width(before, built[0], read, example, depth, is_needed=n_experts > 1)
         yield built, Gating(rule, width, read), example
         before, example = built[0], _output(built[0], example) if depth < len(experts) else None
 
@@ -129,13 +131,17 @@ def _per_level(gate_input: GateInputs, n_levels: int) -> list[GateInput | None]:
     return inputs
 
 
-def _gate_width(before: nn.Module | None, expert: nn.Module, read: GateInput | None, example: Any, depth: int) -> int:
-    """Width of the rows that the gates of a level read."""
-    if example is not None:
-        return int(gate_rows(example, read).shape[1])
+def _gate_width(
+    before: nn.Module | None, expert: nn.Module, read: GateInput | None, example: Any, depth: int, *, is_needed: bool
+) -> int:
+    """Width of the rows that the gates of a level read; 0 if it is not known and there are none."""
     width = getattr(expert, "in_features", None) if before is None else getattr(before, "out_features", None)
+    if example is not None and is_needed:
+        return int(gate_rows(example, read).shape[1])
     if read is None and isinstance(width, int):
         return width
+    if not is_needed:
+        return 0
     reason = (
         "gate_input is a function of yours"
         if read is not None

@@ -54,7 +54,9 @@ class Gating:
         return Gate(self.in_features, n_experts, rule=self.rule) if n_experts > 1 else None
 
     def rows(self, state: Any) -> Tensor:
-        """What the gates read of a state."""
+        """What the gates read of a state; nothing but the number of rows if they look at no input."""
+        if self.rule.is_static and isinstance(state, Tensor):
+            return torch.empty(state.shape[0], 0, device=state.device)
         return gate_rows(state, self.read)
 
 
@@ -161,7 +163,7 @@ class ExpertLevel(nn.Module):
 
     def shared_state(self, state: Any, outputs: Tensor) -> Tensor:
         """The next state of the shared stream from the outputs of all experts that feed it."""
-        return mixture_of(self.shared_gate, self.gating.rows(state), [outputs])
+        return mixture_of(self.shared_gate, self.gating, state, outputs=[outputs])
 
     def states(self, streams: Sequence[int], states: Sequence[Any], outputs: Tensor) -> Tensor:
         """The next states (streams, B, ...) of streams that see the same rows.
@@ -178,10 +180,8 @@ class ExpertLevel(nn.Module):
             if weights is not None:
                 return self._mix_streams(outputs, weights, is_all=list(streams) == list(range(len(every))))
         *pieces, shared = outputs.split([*(len(self.own[stream]) for stream in streams), self.n_shared])
-        found = []
-        for gate, state, own in zip(gates, states, pieces, strict=True):
-            found.append(mixture_of(gate, self.gating.rows(state), [own, shared]))
-        return torch.stack(found)
+        each = zip(gates, states, pieces, strict=True)
+        return torch.stack([mixture_of(gate, self.gating, state, outputs=[own, shared]) for gate, state, own in each])
 
     def _mix_streams(self, outputs: Tensor, weights: Tensor, *, is_all: bool) -> Tensor:
         """Mixtures (G, B, ...) of own experts, m for each of G streams, and shared ones; weights (G, B, m + shared)."""
@@ -236,11 +236,11 @@ def outputs_of(experts: Parallel, inputs: Sequence[Any], *, members: Sequence[in
     return found
 
 
-def mixture_of(gate: nn.Module | None, rows: Tensor, outputs: Sequence[Tensor]) -> Tensor:
+def mixture_of(gate: nn.Module | None, gating: Gating, state: Any, *, outputs: Sequence[Tensor]) -> Tensor:
     """The mixture (B, ...) of one gate, from blocks (experts, B, ...) of which some may be empty."""
     if gate is None:
         return torch.cat(list(outputs))[0]
-    weights = gate(rows)
+    weights = gate(gating.rows(state))
     if computes_together(gate):
         return mix_for_gates(torch.cat(list(outputs)), weights.unsqueeze(0)).squeeze(0)
     return mix([output for part in outputs for output in part.unbind(0)], weights)

@@ -77,26 +77,28 @@ class RoutedBlock(nn.Module):
     def run(self, states: Sequence[Any], tasks: Sequence[int]) -> list[Tensor]:
         """The next states (B, ...) of tasks with these indices; one object for all is computed once."""
         is_same = all(state is states[0] for state in states)
-        rows = [self.gating.rows(states[0])] * len(states) if is_same else [self.gating.rows(state) for state in states]
         joined = None if is_same or not self._is_full else joined_rows(self.experts, states)
-        weights = self._weights(rows, tasks)
+        weights = self._weights(states, tasks, is_same=is_same)
         if weights is not None and is_same:
             return list(mix_for_gates(self._outputs(states[0], self.members[tasks[0]]), weights).unbind(0))
         if weights is not None and joined is not None:
             return list(mix_apart(self._outputs(joined, self.members[tasks[0]]), weights).unbind(0))
         outputs = self._outputs_each(states, tasks, joined=joined, is_same=is_same)
-        each = zip(tasks, rows, outputs, strict=True)
-        return [mixture_of(self.gate(task), row, [own]) for task, row, own in each]
+        each = zip(tasks, states, outputs, strict=True)
+        return [mixture_of(self.gate(task), self.gating, state, outputs=[own]) for task, state, own in each]
 
     @property
     def _is_full(self) -> bool:
         return all(len(own) == len(self.experts) for own in self.members)
 
-    def _weights(self, rows: Sequence[Tensor], tasks: Sequence[int]) -> Tensor | None:
+    def _weights(self, states: Sequence[Any], tasks: Sequence[int], *, is_same: bool) -> Tensor | None:
+        """Weights (G, B, n) where they can be had in one product, else None."""
         gates = [gate for task in tasks if (gate := self.gate(task)) is not None]
         if len(gates) < max(2, len(tasks)) or not self._is_full or not computes_together(self):
             return None
-        return weigh_together(gates, rows)
+        if is_same:
+            return weigh_together(gates, [self.gating.rows(states[0])] * len(states))
+        return weigh_together(gates, [self.gating.rows(state) for state in states])
 
     def _outputs(self, state: Any, members: Sequence[int]) -> Tensor:
         return outputs_of(self.experts, [state] * len(members), members=members)

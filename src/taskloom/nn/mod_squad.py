@@ -8,7 +8,7 @@ from typing import Any, Self, cast
 
 from torch import Tensor, nn
 
-from taskloom.errors import TaskError
+from taskloom.errors import ExportError, TaskError
 from taskloom.nn._expert_build import ExpertFactory, GateInputs, each_level
 from taskloom.nn._expert_level import ExpertLevel
 from taskloom.nn._grow import freeze_module, grown
@@ -205,6 +205,16 @@ class ModSquad(MultiTaskModel):
         for block, members in zip(model._each(), structure, strict=True):
             block.keep(members)
         return model
+
+    def export(self, task: str | None = None) -> nn.Module:
+        """A copy for use; with ``keep``, of the derived network.
+
+        Raises:
+            ExportError: tasks are to keep some experts, and it is not decided yet which.
+        """
+        if self.keep is not None and not self.is_derived:
+            raise ExportError("it is open which experts the tasks of this ModSquad keep; call derive() first")
+        return super().export(task)
 
     def describe(self) -> dict[str, Any]:
         """Counts of parameters, ``"gates"`` per task and block, and ``"usage"``: running means per block and task."""

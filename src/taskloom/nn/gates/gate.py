@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from taskloom.errors import TaskError
+from taskloom.nn.cost import layer_macs
 from taskloom.nn.gates.base import GateRule
 
 __all__ = ["Gate", "weigh_together"]
@@ -172,6 +173,11 @@ def weigh_together(gates: Sequence[Gate], rows: Sequence[Tensor]) -> Tensor | No
     if first.training:
         _remember(gates, scores, weights)
     return weights
+
+
+@layer_macs.register
+def _gate_macs(layer: Gate, inputs: tuple[Any, ...], *, output: Any) -> int:
+    return 0 if layer.weight is None else int(inputs[0].shape[0]) * layer.weight.numel()
 
 
 def _same_form(gate: Gate, other: Gate) -> bool:
