@@ -143,13 +143,14 @@ def test_a_large_error_is_measured_exactly_and_then_with_more_columns() -> None:
     assert any(reasons)  # after a while fewer columns are tried again
 
 
-def test_every_step_draws_its_own_numbers_and_a_seed_repeats_them() -> None:
+def test_a_step_draws_numbers_of_its_own_and_draws_them_again_when_it_is_repeated() -> None:
     losses, parameters, _ = step_of("linear")
-    first, same, other = sketched(1), sketched(1), sketched(2)
-    one, two = (first.gramian(losses, parameters) for _ in range(2))
-    assert not torch.equal(one, two)
-    assert torch.equal(same.gramian(losses, parameters), one)
+    first, other = sketched(1), sketched(2)
+    one, again = (first.gramian(losses, parameters) for _ in range(2))
+    assert torch.equal(one, again)
     assert not torch.equal(other.gramian(losses, parameters), one)
+    shifted = [loss + 1 for loss in losses]  # another step with the same gradients
+    assert not torch.equal(first.gramian(shifted, parameters), one)
 
 
 def test_random_numbers_of_the_user_are_left_alone() -> None:
@@ -159,6 +160,26 @@ def test_random_numbers_of_the_user_are_left_alone() -> None:
     torch.manual_seed(3)
     sketched(0).gramian(losses, parameters)
     assert torch.equal(torch.rand(2), expected)
+
+
+def test_a_hook_on_an_activation_is_noticed_in_the_third_step() -> None:
+    torch.manual_seed(0)
+    trunk, heads = nn.Sequential(nn.Linear(80, 30), nn.Tanh()), nn.ModuleList(nn.Linear(30, 1) for _ in range(2))
+    engine, x = SketchedEngine(16, precision=torch.float32, tolerance=None), torch.randn(100, 80)
+
+    def step(number: int) -> None:
+        z = trunk[0](x)
+        z.register_hook(lambda gradient: 3 * gradient)
+        z = trunk[1](z)
+        rows = engine.rows([(head(z) - number).square().mean() for head in heads], [*trunk.parameters()])
+        rows.gradients(torch.tensor([1.0, 2.0]))
+
+    for number in range(2):
+        step(number)
+    with pytest.warns(RuntimeWarning, match="not as long as the inner products"):
+        step(2)
+    step(3)
+    assert "differed by" in engine.last.exact_because
 
 
 def test_inputs_of_few_rows_and_narrow_layers_are_not_projected() -> None:

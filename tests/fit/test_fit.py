@@ -17,6 +17,7 @@ from torch import nn
 
 import taskloom as tl
 from taskloom.data.batch import Batch
+from taskloom.engine import LastStageEngine, SketchedEngine
 from taskloom.errors import DataError, EngineError, TaskError
 from taskloom.fit.checkpoint import load
 from taskloom.fit.trainer import TrainerOptions
@@ -313,6 +314,41 @@ def test_another_training_does_not_go_on_from_this_folder(tmp_path):
     tl.fit(encoder(), table(), schedule=SHORT, out=tmp_path)
     with pytest.raises(EngineError, match="another training"):
         tl.fit(encoder(), table(), schedule=SHORT, out=tmp_path, balancer=tl.pcgrad())
+
+
+def test_task_gradients_are_measured_by_the_engine_that_is_asked_for(monkeypatch):
+    """An engine may know parameters of the network that is given; training works on a copy of both."""
+    seen = []
+    own = LastStageEngine.rows
+    monkeypatch.setattr(LastStageEngine, "rows", lambda self, *given: seen.append(self) or own(self, *given))
+    network = encoder()
+    engine = LastStageEngine(network[2])
+    x, y = torch.randn(64, 4), torch.randn(64)
+    loaders = [(x[first : first + 16], {"a": y[first : first + 16]}) for first in range(0, 64, 16)]
+    for data, tasks in ((table(), None), ((loaders, loaders), TASKS[:1])):
+        seen.clear()
+        result = tl.fit(network, data, tasks=tasks, balancer=tl.mgda(), engine=engine, schedule=SHORT)
+        assert result.history.epochs == 3
+        assert seen
+        assert engine not in seen
+    other = tl.fit(network, table(), balancer=tl.mgda(), schedule=SHORT)
+    found = tl.fit(network, table(), balancer=tl.mgda(), engine=engine, schedule=SHORT)
+    assert not equal_results(found, other)
+    assert equal_results(found, tl.fit(network, table(), balancer=tl.mgda(), engine=engine, schedule=SHORT))
+
+
+def test_a_training_with_estimates_goes_on_where_it_was(tmp_path):
+    def run(epochs, **where):
+        torch.manual_seed(0)
+        network = nn.Sequential(nn.Linear(4, 64), nn.ReLU(), nn.Linear(64, 5))
+        engine = SketchedEngine(16, tolerance=None, precision=torch.float32)
+        schedule = replace(SHORT, max_epochs=epochs, batch_size=32)
+        return tl.fit(network, table(), balancer=tl.mgda(), engine=engine, schedule=schedule, **where)
+
+    run(2, out=tmp_path)
+    assert equal_results(run(4, out=tmp_path), run(4))
+    with pytest.raises(EngineError, match="another training"):
+        tl.fit(encoder(), table(), balancer=tl.mgda(), schedule=SHORT, out=tmp_path)
 
 
 def test_what_was_stored_is_read_back(tmp_path):

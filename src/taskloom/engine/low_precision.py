@@ -73,7 +73,7 @@ class LowPrecisionEngine(ReplayEngine):
             return self.precision
         return no_gain(graph, layers) or quick_precision(own.device) or "bfloat16 is not quicker on this device"
 
-    def make_part(self, dtype: torch.dtype) -> MakePart:
+    def make_part(self, dtype: torch.dtype, losses: Sequence[Tensor | None]) -> MakePart:
         """The exact rules, on gradients that are not."""
         return exact_part
 

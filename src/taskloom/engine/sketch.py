@@ -49,7 +49,8 @@ class SketchedEngine(ReplayEngine):
             default 0.1, None for any.
         precision: precision of the propagations; default bfloat16 where the device is quicker in it, else that of the
             parameters.
-        seed: seed of the projections.
+        seed: seed of the projections, which also depend on the values of the losses: a step that is repeated is
+            estimated alike.
 
     Attributes:
         last: how the last step was measured (:class:`Approximation`), with the estimated error.
@@ -102,9 +103,11 @@ class SketchedEngine(ReplayEngine):
             return self.precision
         return no_gain(graph, layers) or quick_precision(own.device) or own.dtype
 
-    def make_part(self, dtype: torch.dtype) -> MakePart:
+    def make_part(self, dtype: torch.dtype, losses: Sequence[Tensor | None]) -> MakePart:
         """Projections of this step's own random numbers."""
-        generator = torch_stream(self.seed, "gramian sketch", self._n_steps)
+        # told apart by the losses, not by a counter, so that a training that is continued draws what it would have
+        values = torch.stack([one.detach().double().cpu() for one in losses if one is not None])
+        generator = torch_stream(self.seed, "gramian sketch", *values.view(torch.int64).tolist())
         size = self._size_now
         self._n_steps += 1
 

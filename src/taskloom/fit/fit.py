@@ -18,6 +18,7 @@ from taskloom.data.multitask import MultiTaskData
 from taskloom.data.prepare import Preparation
 from taskloom.data.split import Splitter, default_split
 from taskloom.data.tensors import TaskTensors
+from taskloom.engine.base import GradientEngine
 from taskloom.errors import DataError, EngineError, TaskError
 from taskloom.fit._loaders import LoaderBatches, TrainingBatches, objective_of
 from taskloom.fit.alone import train_with_trainer
@@ -41,6 +42,7 @@ def fit(
     data: MultiTaskData | TaskTensors | Loaders,
     *,
     balancer: Balancer | None = None,
+    engine: GradientEngine | None = None,
     tasks: Sequence[Task] | None = None,
     split: Splitter | None = None,
     main: str | None = None,
@@ -63,6 +65,8 @@ def fit(
             :class:`~taskloom.data.Batch` objects, ``(inputs, {task: target})``, or ``(inputs, {task: target},
             {task: mask})``.
         balancer: how losses or gradients are combined, for example ``tl.pcgrad()``; default ``tl.equal()``.
+        engine: how task gradients are measured, for example ``taskloom.engine.LowPrecisionEngine()``; default
+            exactly, as :func:`taskloom.balance` chooses.
         tasks: the tasks, needed with data loaders.
         split: how a :class:`~taskloom.MultiTaskData` is split; default by group, by time, or at random.
         main: the task whose validation loss counts; default all that are not auxiliary.
@@ -105,6 +109,7 @@ def fit(
     if options.checkpoints is not None:
         # not the length of the schedule: a training may be continued for longer
         content = [getattr(data, name, None) for name in ("tasks", "fingerprint")]
+        content += [] if engine is None else [type(engine).__name__]
         same = (model, balancer, optimiser, schedule.batch_size, seed, main, split, tasks, *content)
         claim_folder(options.checkpoints, [repr(one) for one in same])
     if isinstance(data, MultiTaskData):
@@ -121,9 +126,9 @@ def fit(
             schedule=schedule,
             seed=seed,
         )
-        result = train_with_trainer(training, options=options)
+        result = train_with_trainer(training, options=options, engine=engine)
     else:
-        result = _fit_loaders(model, data, tasks, balancer, mains, optimiser, schedule, options, seed)
+        result = _fit_loaders(model, data, tasks, balancer, engine, mains, optimiser, schedule, options, seed)
     if result.best_epoch < 0 and result.history.epochs:
         raise EngineError(
             "losses or gradients were not finite before any epoch had a finite validation score; expected finite "
@@ -165,6 +170,7 @@ def _fit_loaders(
     loaders: Loaders,
     tasks: Sequence[Task] | None,
     balancer: Balancer,
+    engine: GradientEngine | None,
     main: Sequence[str],
     optimiser: OptimiserSettings,
     schedule: Schedule,
@@ -187,12 +193,14 @@ def _fit_loaders(
         raise DataError("the training loader yields no batch; expected batches of (inputs, {task: target})")
     network = _network(model, checked, first.inputs, seed)
     balancer.bind(checked)
+    own, own_balancer, own_engine = copy.deepcopy((network, balancer, engine))  # an engine may know parameters
     module = MultiTaskModule(
-        copy.deepcopy(network),
-        copy.deepcopy(balancer),
+        own,
+        own_balancer,
         tasks=checked,
         objective=objective_of(train, checked, main),
         optimiser=optimiser,
+        engine=own_engine,
     )
     every = schedule.measure_every
     return run_phases(

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from taskloom.balance.base import Balancer
 from taskloom.data.batch import Batch
-from taskloom.engine.base import ranks
+from taskloom.engine.base import GradientEngine, ranks
 from taskloom.engine.combine import balance, weighted_sum
 from taskloom.engine.measure import measure
 from taskloom.errors import DataError
@@ -42,6 +42,7 @@ class MultiTaskModule(pl.LightningModule):
         tasks: the tasks, in model order.
         objective: the validation score.
         optimiser: settings of AdamW.
+        engine: how task gradients are measured; default as :func:`taskloom.balance` chooses.
 
     Example:
         >>> import taskloom as tl
@@ -63,6 +64,7 @@ class MultiTaskModule(pl.LightningModule):
         tasks: tuple[Task, ...],
         objective: Objective,
         optimiser: OptimiserSettings,
+        engine: GradientEngine | None = None,
     ) -> None:
         super().__init__()
         self.model = model
@@ -70,6 +72,7 @@ class MultiTaskModule(pl.LightningModule):
         self.tasks = tasks
         self.objective = objective
         self.optimiser = optimiser
+        self.engine = engine
         self.diverged = False
         self._slugs = slugs([task.name for task in tasks])
         self._logs = False
@@ -177,7 +180,12 @@ class MultiTaskModule(pl.LightningModule):
             skipped = self.balancer.n_skipped
             scaler = getattr(self.trainer.precision_plugin, "scaler", None)
             scalar = balance(
-                self._present(losses, here), self.balancer, shared=self.model, on_nonfinite="skip", scaler=scaler
+                self._present(losses, here),
+                self.balancer,
+                shared=self.model,
+                engine=self.engine,
+                on_nonfinite="skip",
+                scaler=scaler,
             )
             return scalar if self.balancer.n_skipped == skipped else None
         return scalar if math.isfinite(scalar.item()) else None

@@ -24,6 +24,8 @@ __all__ = ["Approximation", "ReplayEngine"]
 _ROOM = 0.1
 """Gap beyond which a replay is not believed, what the estimated error explains not counted. Gaps of rounding are below
 0.01."""
+_STEPS = 3
+"""Steps in a row after which gaps are no chance, where something is drawn at random."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ class ReplayEngine:
         self.last = Approximation()
         self._exact = LayerEngine()
         self._pool = Pool()
-        self._distrusts = ""
+        self._distrusts, self._n_gaps = "", 0
 
     # -- what subclasses say ----------------------------------------------------------------------------------------
 
@@ -71,7 +73,7 @@ class ReplayEngine:
         """
         raise NotImplementedError
 
-    def make_part(self, dtype: torch.dtype) -> MakePart:
+    def make_part(self, dtype: torch.dtype, losses: Sequence[Tensor | None]) -> MakePart:
         """What is done with the layers of a step."""
         raise NotImplementedError
 
@@ -124,7 +126,7 @@ class ReplayEngine:
                 parameters,
                 layers=layers,
                 remaining=remaining,
-                make_part=self.make_part(dtype),
+                make_part=self.make_part(dtype, losses),
                 dtype=dtype,
                 lease=self._pool.lease(),
             )
@@ -136,7 +138,8 @@ class ReplayEngine:
     def _look_at(self, gap: float) -> None:
         """Compare what was measured with the direction that an ordinary backward pass has made of it."""
         self.last = replace(self.last, gap=gap)
-        if gap <= _ROOM + 4 * (self.last.error or 0.0):
+        self._n_gaps = self._n_gaps + 1 if gap > _ROOM + 4 * (self.last.error or 0.0) else 0
+        if self._n_gaps < (_STEPS if self.last.error else 1):
             return
         self._distrusts = f"inner products and direction differed by {gap:.0%}"
         warnings.warn(
