@@ -6,6 +6,11 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# how long one example takes says more about what else the machine does than about the code
+settings.register_profile("taskloom", deadline=None)
+settings.load_profile("taskloom")
 
 
 @pytest.fixture(scope="session")

@@ -53,7 +53,7 @@ def factory_of(module: nn.Module, *, pretrained: bool = False) -> Callable[[], n
     def make() -> nn.Module:
         fresh = copy.deepcopy(module)
         if not pretrained:
-            for part in fresh.modules():
+            for part in reversed([*fresh.modules()]):  # parts before the whole, which may start them in its own way
                 if callable(getattr(part, "reset_parameters", None)):
                     cast(_Resettable, part).reset_parameters()
         return fresh
