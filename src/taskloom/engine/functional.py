@@ -253,7 +253,8 @@ class StepFunction:
         if self.per_task:
             cut = vmap(lambda own_rows: encode(shared, own_rows))(inputs)  # parts (K, ...)
         else:
-            cut = tuple(part.expand(len(self.tasks), *part.shape) for part in encode(shared, inputs))  # an alias for each
+            # an alias for each
+            cut = tuple(part.expand(len(self.tasks), *part.shape) for part in encode(shared, inputs))
 
         def head_sum(aliases: Cut, rest: State) -> tuple[Tensor, tuple[Tensor, Tensor]]:
             parts = zip(*(part.unbind(0) for part in aliases), strict=True)

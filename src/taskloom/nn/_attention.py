@@ -76,7 +76,8 @@ class Attention(nn.Module):
         return out
 
     def _heads(self, tokens: Tensor) -> Tensor:
-        return tokens.unflatten(-1, (self.n_heads, -1)).transpose(1, 2)  # (n, heads, N, d)
+        heads: Tensor = tokens.unflatten(-1, (self.n_heads, -1))
+        return heads.transpose(1, 2)  # (n, heads, N, d)
 
 
 def _feed_forward(width: int, widening: int) -> nn.Sequential:
@@ -118,7 +119,8 @@ class CrossAttention(_Block):
     def forward(self, queries: Tensor, source: Tensor, *, ignored: Tensor | None = None) -> Tensor:
         found: Tensor = self.attention(self.norm_queries(queries), self.norm_source(source), ignored=ignored)
         found = queries + found if self.residual else found
-        return found + self.feed_forward(found)
+        out: Tensor = found + self.feed_forward(found)
+        return out
 
 
 class SelfAttention(_Block):
@@ -140,4 +142,5 @@ class SelfAttention(_Block):
     def forward(self, tokens: Tensor, *, ignored: Tensor | None = None) -> Tensor:
         normed = self.norm(tokens)
         tokens = tokens + self.attention(normed, normed, ignored=ignored)
-        return tokens + self.feed_forward(tokens)
+        out: Tensor = tokens + self.feed_forward(tokens)
+        return out

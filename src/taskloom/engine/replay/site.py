@@ -75,7 +75,7 @@ class Site:
         for gradient, like in zip(gradients, self.node._input_metadata, strict=True):
             given.append(None if gradient is None else gradient.to(like.dtype))
         found = self.node(*given)
-        result = []
+        result: list[Tensor | None] = []
         for one, is_wanted, shape in zip(_several(found), self.wanted, self.inside, strict=False):
             if one is None or not is_wanted:
                 result.append(None)
