@@ -12,6 +12,12 @@ of the sum of the losses and both forms work on the rows of a task, K never mult
 
     form     J_k = D[k]^T A[k]
     ghost    G_jk = sum over the rows of j and k of (A A^T + 1 1^T) o (D D^T)
+
+The kernel M = A A^T + 1 1^T is symmetric. With T what lies above its diagonal and half of the diagonal, M = T + T^T and
+
+    G = H + H^T,    H_jk = <T D_j, D_k>
+
+so that about half of the products with the kernel are made, in blocks of rows.
 """
 
 from __future__ import annotations
@@ -27,9 +33,10 @@ from taskloom.engine.layers.products import products, wide
 from taskloom.engine.layers.proofs import Layer
 from taskloom.engine.layers.row_tasks import RowTasks
 
-__all__ = ["LinearForm", "LinearGhost", "LinearRowGhost"]
+__all__ = ["LinearForm", "LinearGhost", "LinearRowGhost", "blocks_of_rows"]
 
-_NUMBERS_AT_ONCE = 1 << 20  # size of the products M D that are held at a time
+_NUMBERS_AT_ONCE = 1 << 20  # size of the products T D that are held at a time
+_LEAST_ROWS, _MOST_BLOCKS = 64, 8
 
 
 class LinearForm(Blocks):
@@ -110,17 +117,17 @@ class LinearGhost(Part):
         self.inputs = [inputs.to(self.dtype)]
 
     def gramian(self, dtype: torch.dtype | None = None) -> Tensor:
-        kernel = _kernel(self.inputs[0], self.layer)  # (N, N)
-        flat = self.gradients.view(self.n_tasks, -1)
-        total = torch.empty(self.n_tasks, self.n_tasks, dtype=wide(flat.device), device=flat.device)
-        step = max(1, _NUMBERS_AT_ONCE // max(flat.shape[1], 1))
-        for start in range(0, self.n_tasks, step):
-            part = self.gradients[start : start + step]
-            spread = torch.bmm(kernel.expand(len(part), *kernel.shape), part).view(len(part), -1)
-            found = products(spread, flat[start:], dtype)  # what lies below the diagonal was computed before
-            total[start:, start : start + step] = found.T
-            total[start : start + step, start:] = found
-        return total
+        inputs, gradients = self.inputs[0], self.gradients  # (N, i) and (K, N, o)
+        total = torch.zeros(self.n_tasks, self.n_tasks, dtype=wide(inputs.device), device=inputs.device)
+        for rows in blocks_of_rows(len(inputs), inputs.device):
+            kernel = _upper_kernel(inputs, rows, self.layer)  # (n, N - start)
+            own = gradients[:, rows].flatten(1)
+            step = max(1, _NUMBERS_AT_ONCE // max(own.shape[1], 1))
+            for start in range(0, self.n_tasks, step):
+                part = gradients[start : start + step, rows.start :]
+                spread = torch.bmm(kernel.expand(len(part), *kernel.shape), part).view(len(part), -1)
+                total[start : start + step] += products(spread, own, dtype)
+        return total + total.T
 
     def combine(self, weights: Tensor) -> list[Tensor]:
         flat = self.gradients.view(self.n_tasks, -1)
@@ -164,10 +171,14 @@ class LinearRowGhost(Part):
         self.pieces, self.inputs = [], []
 
     def gramian(self, dtype: torch.dtype | None = None) -> Tensor:
-        kernel = _kernel(self.flat_inputs, self.layer).mul_(self.gradients @ self.gradients.T)  # (M, M)
-        rows = kernel.new_zeros(self.n_tasks, len(kernel)).index_add_(0, self.tasks, kernel)
-        total = torch.zeros(self.n_tasks, self.n_tasks, dtype=wide(kernel.device), device=kernel.device)
-        return total.index_add_(1, self.tasks, rows.to(total.dtype))
+        inputs, gradients = self.flat_inputs, self.gradients  # (M, i) and (M, o)
+        total = torch.zeros(self.n_tasks, self.n_tasks, dtype=wide(inputs.device), device=inputs.device)
+        for rows in blocks_of_rows(len(inputs), inputs.device):
+            kernel = _upper_kernel(inputs, rows, self.layer)  # (m, M - start)
+            kernel *= gradients[rows] @ gradients[rows.start :].T
+            of_tasks = kernel.new_zeros(self.n_tasks, kernel.shape[1]).index_add_(0, self.tasks[rows], kernel)
+            total.index_add_(1, self.tasks[rows.start :], of_tasks.to(total.dtype))
+        return total + total.T
 
     def combine(self, weights: Tensor) -> list[Tensor]:
         factors = weights.detach().to(self.gradients)[self.tasks]
@@ -181,10 +192,21 @@ class LinearRowGhost(Part):
         return [torch.stack(column).view(self.n_tasks, -1) for column in zip(*found, strict=True)]
 
 
-def _kernel(inputs: Tensor, layer: Layer) -> Tensor:
-    """A A^T, and 1 more in every entry if there is a bias."""
-    kernel = inputs @ inputs.T
-    return kernel if layer.bias is None else kernel.add_(1)
+def blocks_of_rows(n_rows: int, device: torch.device) -> list[slice]:
+    """Blocks in which the upper half of a kernel is made: few enough that the products stay large."""
+    least = _LEAST_ROWS if device.type == "cpu" else 8 * _LEAST_ROWS
+    n_blocks = max(1, min(_MOST_BLOCKS, n_rows // least))
+    step = -(-n_rows // n_blocks)
+    return [slice(start, min(start + step, n_rows)) for start in range(0, n_rows, max(step, 1))]
+
+
+def _upper_kernel(inputs: Tensor, rows: slice, layer: Layer) -> Tensor:
+    """Some rows of T from the first column on that is not zero; its block on the diagonal is half of the kernel's."""
+    kernel = inputs[rows] @ inputs[rows.start :].T
+    if layer.bias is not None:
+        kernel += 1
+    kernel[:, : rows.stop - rows.start] *= 0.5
+    return kernel
 
 
 def _finished(layer: Layer, gradient: Tensor, inputs: Tensor) -> list[Tensor]:

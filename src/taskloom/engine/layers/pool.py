@@ -3,11 +3,17 @@
 On a CPU, tensors of many megabytes go back to the system as soon as they are free, and getting them anew costs more
 than filling them. An engine therefore keeps the blocks of task gradients from one step for the next. On accelerators
 the allocator does this already.
+
+What autograd makes on the way is not the engine's to keep. But glibc decides by the largest block that was ever freed
+what it gives back at once (blocks larger than that) and how much it keeps (twice that), up to 32 MiB; mallopt(3) calls
+it the dynamic threshold. One large block that is freed before the first step, and never touched, saves a process the
+time in which it would find that out pass by pass. Other allocators do not mind.
 """
 
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -15,6 +21,9 @@ from torch import Tensor
 __all__ = ["Lease", "Pool"]
 
 Key = tuple[int, torch.dtype]
+
+_LARGEST_KEPT = (32 << 20) - (1 << 16)
+"""Bytes: just below what glibc never keeps, headers and alignment included."""
 
 
 class Pool:
@@ -29,7 +38,12 @@ class Pool:
         True
     """
 
+    _has_settled: ClassVar[bool] = False
+
     def __init__(self) -> None:
+        if not Pool._has_settled:
+            torch.empty(_LARGEST_KEPT, dtype=torch.uint8)
+            Pool._has_settled = True
         self._free: list[tuple[int, Tensor]] = []  # (number of the lease that used it last, block)
         self._n_leases = 0
 
