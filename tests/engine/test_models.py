@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import taskloom as tl
+from taskloom.engine.features import FeatureEngine
 from taskloom.nn import CGC, MLP, PLE, MMoE, gates
 
 TASKS = [tl.Task(name=name, kind=tl.Regression()) for name in ("a", "b", "c / d")]
@@ -50,6 +51,28 @@ def test_forms_agree(heads: str, name: str) -> None:
     assert found[0].keys() == found[1].keys()
     for name, gradient in found[0].items():
         torch.testing.assert_close(found[1][name], gradient, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("name", WITH_A_CUT)
+def test_features_of_the_cut_give_the_direction(name: str) -> None:
+    """Rows at the features are another quantity, but what combines them is the gradient of the weighted sum."""
+    torch.manual_seed(0)
+    model = WITH_A_CUT[name]().double()
+    inputs = torch.randn(9, 3, dtype=torch.float64)
+    with gates(model):
+        losses = list(losses_of(model, inputs).values())
+    shared = list(model.shared_parameters())
+    weights = torch.tensor([0.5, -1.0, 2.0], dtype=torch.float64)
+    rows = FeatureEngine().rows(losses, shared)
+    plain = list(losses_of(model, inputs).values())
+    expected = torch.autograd.grad((torch.stack(plain) * weights).sum(), shared)
+    found = torch.cat([part.reshape(-1) for part in rows.combine(weights)])
+    torch.testing.assert_close(found, torch.cat([part.reshape(-1) for part in expected]), rtol=1e-10, atol=1e-12)
+    model.zero_grad()
+    with gates(model):
+        losses = losses_of(model, inputs)
+    tl.balance(losses, tl.mgda_ub(), shared=model).backward()
+    assert all(bool(gradient.isfinite().all()) for gradient in gradients(model).values())
 
 
 def test_a_model_without_shared_parameters_says_so() -> None:
