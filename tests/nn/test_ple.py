@@ -5,6 +5,8 @@ from itertools import pairwise
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from taskloom.errors import TaskError
@@ -91,6 +93,14 @@ def rows(n_rows: int = 7, *, seed: int = 1) -> Tensor:
     return torch.randn(n_rows, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
 
 
+def weigh(gate: nn.Module | None, state: Tensor) -> Tensor:
+    return state.new_ones(len(state), 1) if gate is None else (state @ gate.weight.T).softmax(1)
+
+
+def mixed(weights: Tensor, outputs: Sequence[Tensor]) -> Tensor:
+    return sum(weight.unsqueeze(1) * output for weight, output in zip(weights.T, outputs, strict=True))
+
+
 def by_hand(model: PLE, x: Tensor) -> dict[str, Tensor]:
     """The equations of the paper with loops over tasks."""
     states, common = [x] * len(model.tasks), x
@@ -98,18 +108,9 @@ def by_hand(model: PLE, x: Tensor) -> dict[str, Tensor]:
         shared = [level.experts[place](common) for place in level.shared]
         own = [[level.experts[place](state) for place in level.own[t]] for t, state in enumerate(states)]
         everything = [output for mine in own for output in mine] + shared
-        states = [
-            sum(
-                weight.unsqueeze(1) * output
-                for weight, output in zip(
-                    (state @ level.gates[t].weight.T).softmax(1).T, [*own[t], *shared], strict=True
-                )
-            )
-            for t, state in enumerate(states)
-        ]
-        if level.shared_gate is not None:
-            weights = (common @ level.shared_gate.weight.T).softmax(1)
-            common = sum(weights[:, [i]] * output for i, output in enumerate(everything))
+        states = [mixed(weigh(level.gates[t], state), [*own[t], *shared]) for t, state in enumerate(states)]
+        if shared and level is not model.levels.level(-1):
+            common = mixed(weigh(level.shared_gate, common), everything)
     return {task: head(state) for task, head, state in zip(model.tasks, model.heads, states, strict=True)}
 
 
@@ -124,6 +125,33 @@ def test_equations(is_training: bool, n_levels: int, n_own: int | dict[str, int]
         torch.testing.assert_close(output, expected[task], rtol=1e-13, atol=1e-13)
     for index, (task, output) in enumerate(model(parts).items()):
         torch.testing.assert_close(output, expected[task][index : index + 3], rtol=1e-13, atol=1e-13)
+
+
+@st.composite
+def structures(draw: st.DrawFn) -> tuple[int, int, dict[str, int]]:
+    n_shared = draw(st.integers(0, 2))
+    names = "abcd"[: draw(st.integers(1, 4))]
+    n_own = {name: draw(st.integers(0 if n_shared else 1, 2)) for name in names}
+    return draw(st.integers(1, 3)), n_shared, n_own
+
+
+@settings(max_examples=20, deadline=None)
+@given(structure=structures(), is_training=st.booleans(), seed=st.integers(0, 1000))
+def test_any_structure(structure: tuple[int, int, dict[str, int]], is_training: bool, seed: int) -> None:
+    """The equations, the partition and the cut, for any numbers of levels, tasks and experts."""
+    n_levels, n_shared, n_own = structure
+    model = build(n_levels, names="".join(n_own), n_shared=n_shared, n_own=n_own).train(is_training)
+    x = rows(seed=seed)
+    expected = by_hand(model, x)
+    torch.testing.assert_close(model(x), expected, rtol=1e-12, atol=1e-12)
+    check_partition(model, x, samples=3)
+    if n_shared:
+        torch.testing.assert_close(model.decode(model.encode(x)), expected, rtol=1e-12, atol=1e-12)
+    larger = model.add_task(Task(name="new", kind=Regression()), n_own=1).double()
+    smaller = larger.remove_task(model.tasks[0])
+    expected = {task: output for task, output in larger(x).items() if task in smaller.tasks}
+    torch.testing.assert_close(smaller(x), expected, rtol=1e-12, atol=1e-12)
+    check_partition(smaller, x, samples=3)
 
 
 def test_one_level_is_cgc() -> None:
