@@ -9,6 +9,7 @@ __getattr__, __dir__, __all__ = attach(
         "AdaShare": "adashare",
         "Attention": "attention.base",
         "BiLSTM": "encoders.bilstm",
+        "BranchedNetworks": "branched",
         "CGC": "cgc",
         "CNN": "encoders.cnn",
         "Cascade": "cascade",
@@ -77,6 +78,7 @@ __getattr__, __dir__, __all__ = attach(
         "default_head": "heads.default",
         "dry_run": "encoders.dry_run",
         "factory_of": "adapters",
+        "feature_affinity": "branched",
         "fork": "fork",
         "from_hugging_face": "encoders.adapted",
         "from_timm": "encoders.adapted",
@@ -91,5 +93,6 @@ __getattr__, __dir__, __all__ = attach(
         "resnet50": "encoders.resnet",
         "sharing_table": "_table",
         "stages_of": "adapters",
+        "tree_from_affinity": "branched",
     },
 )

@@ -11,6 +11,9 @@ from taskloom.nn.attention._mask import PositionMask as PositionMask
 from taskloom.nn.attention.base import Attention as Attention
 from taskloom.nn.attention.image import ImageAttention as ImageAttention
 from taskloom.nn.attention.row import RowAttention as RowAttention
+from taskloom.nn.branched import BranchedNetworks as BranchedNetworks
+from taskloom.nn.branched import feature_affinity as feature_affinity
+from taskloom.nn.branched import tree_from_affinity as tree_from_affinity
 from taskloom.nn.branching import LearningToBranch as LearningToBranch
 from taskloom.nn.cascade import Cascade as Cascade
 from taskloom.nn.cgc import CGC as CGC
@@ -92,6 +95,7 @@ __all__ = [
     "Adapted",
     "Attention",
     "BiLSTM",
+    "BranchedNetworks",
     "CGC",
     "CNN",
     "Cascade",
@@ -160,6 +164,7 @@ __all__ = [
     "default_head",
     "dry_run",
     "factory_of",
+    "feature_affinity",
     "fork",
     "from_hugging_face",
     "from_timm",
@@ -174,4 +179,5 @@ __all__ = [
     "resnet50",
     "sharing_table",
     "stages_of",
+    "tree_from_affinity",
 ]
