@@ -51,7 +51,11 @@ class Gating:
 
     def build(self, n_experts: int) -> Gate | None:
         """A gate over some experts; None where there is one, and so nothing to choose."""
-        return Gate(self.in_features, n_experts, rule=self.rule) if n_experts > 1 else None
+        if n_experts == 1:
+            return None
+        gate = Gate(self.in_features, n_experts, rule=self.rule)
+        gate.collects = True
+        return gate
 
     def rows(self, state: Any) -> Tensor:
         """What the gates read of a state; nothing but the number of rows if they look at no input."""

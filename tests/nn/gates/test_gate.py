@@ -73,8 +73,11 @@ def test_last_weights(name: str) -> None:
     is_static = gate.weight is None
     assert is_static or gate.last_weights is None
     first, second = gate(rows()), gate(rows(3, seed=1))
-    everything = torch.cat([first, second])
+    torch.testing.assert_close(gate.last_weights, second.mean(0))
+    gate.collects = True
+    everything = torch.cat([second, gate(rows())])
     torch.testing.assert_close(gate.last_weights, everything.mean(0))
+    torch.testing.assert_close(first, everything[3:])
     torch.testing.assert_close(gate.last_entropy, -torch.xlogy(everything, everything).sum(1).mean())
     weigh_together(others, [rows()] * 2)
     torch.testing.assert_close(others[1].last_weights, others[1].eval()(rows()).mean(0))

@@ -20,8 +20,10 @@ __all__ = ["Gate", "weigh_together"]
 class Gate(nn.Module):
     """Weights of n experts for every row, none negative: ``q = weigh(W z + b)``.
 
-    After a forward pass in training mode the gate remembers how it weighed the rows (:attr:`last_weights`,
-    :attr:`last_entropy`), and what :meth:`penalties` needs, until :meth:`forget`. Copies and pickles leave that out.
+    After a call in training mode the gate remembers how it weighed the rows (:attr:`last_weights`,
+    :attr:`last_entropy`) and what :meth:`penalties` needs, until the next call. In an architecture, which may call it
+    for several blocks of rows in one forward pass, it collects them until :meth:`forget`. Copies and pickles leave all
+    of that out.
 
     Args:
         in_features: width d of the rows that it reads.
@@ -53,6 +55,7 @@ class Gate(nn.Module):
         self.in_features = in_features
         self.n_experts = n_experts
         self.draws = rule.draws
+        self.collects = False  # until forget()
         n_scores = rule.n_scores(n_experts)
         for name, shape in (("weight", (n_scores, in_features)), ("bias", (n_scores,))):
             is_there = not rule.is_static if name == "weight" else rule.is_static or rule.has_bias
@@ -213,6 +216,8 @@ def _remember(gates: Sequence[Gate], scores: Tensor, weights: Tensor) -> None:
             return
         scores, weights = scores.detach(), weights.detach()
     for place, gate in enumerate(gates):
+        if not gate.collects:
+            gate.forget()
         gate._seen.append(_Seen(scores, weights, place))
 
 
