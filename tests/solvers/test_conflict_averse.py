@@ -7,7 +7,7 @@ import pytest
 
 from taskloom.solvers import conflict_averse as module
 from taskloom.solvers.conflict_averse import conflict_averse
-from taskloom.solvers.minimum_norm import minimum_norm
+from taskloom.solvers.minimum_norm import minimum_norm, shortest
 
 
 def objective(G, c, w):
@@ -35,7 +35,7 @@ def test_the_optimality_gap_is_zero(awkward_jacobians, c):
 
 def test_it_takes_few_shortest_vectors(awkward_jacobians, monkeypatch):
     calls = []
-    monkeypatch.setattr(module, "minimum_norm", lambda G: calls.append(1) or minimum_norm(G))
+    monkeypatch.setattr(module, "shortest", lambda G: calls.append(1) or shortest(G))
     for _, jacobian in awkward_jacobians:
         conflict_averse(jacobian @ jacobian.T, 0.4)
     assert len(calls) <= 6 * len(awkward_jacobians)

@@ -77,7 +77,8 @@ def test_without_a_solution(jacobian):
     assert np.isfinite(a).all()
     assert a.min() > 0
     assert np.linalg.norm(a @ jacobian) <= np.sqrt(len(G)) * (1 + 1e-9)
-    kept, norms, cosines, relative = nash_cosines(G, tolerance=0.0, regularise=True)
+    kept, norms, cosines, relative, is_solved = nash_cosines(G, tolerance=0.0, regularise=True)
+    assert not is_solved
     np.testing.assert_allclose(relative * (cosines @ relative), 1.0, rtol=1e-8)
     np.testing.assert_allclose(np.diagonal(cosines), 1 + 1e-6, rtol=1e-12)
     assert (len(kept), len(norms)) == (len(G), len(G))

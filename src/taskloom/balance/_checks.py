@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -63,15 +64,18 @@ def require_finite(tasks: Sequence[str], **given: Tensor | None) -> None:
 
 def require_gramian(tasks: Sequence[str], gramian: Tensor) -> None:
     """Finite inner products: a symmetric matrix without negative squares, up to the rounding of half precision."""
-    require_finite(tasks, Gramian=gramian)
-    allowed = _ROUNDING * gramian.abs().max()
-    if bool((gramian - gramian.T).abs().max() > allowed):
+    matrix = gramian.detach().to("cpu", torch.float64).numpy()
+    largest = np.abs(matrix).max()
+    if not largest < np.inf:
+        require_finite(tasks, Gramian=gramian)
+    if np.abs(matrix - matrix.T).max() > _ROUNDING * largest:
         raise BalanceError(
             "the Gramian is not symmetric, so it does not hold the inner products of gradients; compute J @ J.T, or "
             "pass the gradients themselves to direction(jacobian)"
         )
-    if bool(gramian.diagonal().min() < -allowed):
-        bad = [task for task, square in zip(tasks, gramian.diagonal().tolist(), strict=True) if square < 0]
+    squares = matrix.diagonal()
+    if squares.min() < -_ROUNDING * largest:
+        bad = [task for task, square in zip(tasks, squares.tolist(), strict=True) if square < 0]
         raise BalanceError(
             f"the Gramian has squared gradient norms below 0 for the tasks {bad}; its diagonal is J.square().sum(1)"
         )
@@ -87,21 +91,32 @@ def require(balancer: Link, links: Iterable[Link], signals: Signals, draws: Tens
         raise BalanceError(
             f"expected {n_tasks} losses for the tasks {list(signals.tasks)}, found {tuple(signals.losses.shape)}"
         )
+    found = Need.LOSSES.value
+    for need, measured in (
+        (Need.GRAMIAN, signals.gramian),
+        (Need.ROWS, signals.rows),
+        (Need.LAST_LAYER, signals.last_layer),
+        (Need.CROSS, signals.cross),
+    ):
+        if measured is not None:
+            found |= need.value
     for link in links:
-        needs = link.needs_at(signals.step)
-        if Need.ROWS in needs and signals.rows is None:
-            raise BalanceError(
-                f"{link!r} needs the task gradients themselves, a Gramian is not enough: use direction(jacobian) "
-                "or taskloom.balance"
-            )
-        if Need.CROSS in needs and signals.cross is None:
-            raise BalanceError(
-                f"{link!r} compares independent batches, found one: use step(jacobian, others=[...]), or pass the "
-                "losses of the other batches to taskloom.balance(..., independent=[...])"
-            )
-        if (Need.GRAMIAN in needs and signals.gramian is None) or (
-            Need.LAST_LAYER in needs and signals.last_layer is None
-        ):
-            raise BalanceError(f"{link!r} needs the Gramian of the task gradients, found only losses")
+        missing = link.needs_at(signals.step).value & ~found
+        if missing:
+            raise BalanceError(f"{link!r} {_explained(Need(missing))}")
     if draws is None and balancer.draw_shape(n_tasks) is not None:
         raise BalanceError(f"{balancer!r} is random: pass draws=balancer.draw({n_tasks})")
+
+
+def _explained(missing: Need) -> str:
+    """What a link lacks, and where to get it."""
+    if Need.ROWS in missing:
+        return (
+            "needs the task gradients themselves, a Gramian is not enough: use direction(jacobian) or taskloom.balance"
+        )
+    if Need.CROSS in missing:
+        return (
+            "compares independent batches, found one: use step(jacobian, others=[...]), or pass the losses of the "
+            "other batches to taskloom.balance(..., independent=[...])"
+        )
+    return "needs the Gramian of the task gradients, found only losses"

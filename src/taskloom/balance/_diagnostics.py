@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -81,10 +82,11 @@ class Diagnostics:
         if combination.falls_back is not None and bool(combination.falls_back):
             self.n_fallbacks += 1
         if gramian is not None:
-            is_zero = gramian.diagonal() == 0
-            if bool(is_zero.any()):
-                is_zero = is_zero if active is None else is_zero & active.to(is_zero.device)
-                _count(self.n_zero, [task for task, zero in zip(tasks, is_zero.tolist(), strict=True) if zero])
+            squares = gramian.detach().diagonal().cpu().numpy()
+            if not squares.all():
+                here = [True] * len(squares) if active is None else active.tolist()
+                is_zero = [there and not square for there, square in zip(here, squares, strict=True)]
+                _count(self.n_zero, itertools.compress(tasks, is_zero))
 
     def note_dropped(self, tasks: Iterable[str]) -> None:
         """Write down tasks that a step went on without."""

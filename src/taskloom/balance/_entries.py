@@ -15,14 +15,20 @@ from taskloom.balance._link import Link
 from taskloom.balance.flow import Flow
 from taskloom.errors import BalanceError
 
-__all__ = ["Entries", "present", "uniform"]
+__all__ = ["Entries", "presence", "present", "uniform"]
 
 
 def present(flow: Flow) -> Tensor:
     """Which rows belong to tasks that are there, bool (S,); all of them once links have mixed other numbers of rows."""
+    found = presence(flow)
+    return torch.ones(flow.n_rows, dtype=torch.bool, device=flow.mix.device) if found is None else found
+
+
+def presence(flow: Flow) -> Tensor | None:
+    """The same; None where all are there."""
     active = flow.signals.active
     if active is None or flow.n_rows != flow.signals.n_tasks:
-        return torch.ones(flow.n_rows, dtype=torch.bool, device=flow.mix.device)
+        return None
     return active.to(flow.mix.device)
 
 

@@ -56,7 +56,7 @@ class Every(Wrapper):
     def forward(self, flow: Flow) -> Flow:
         entries = Entries.of(self, flow)
         if flow.signals.step % self.interval:
-            weights, head = (entries.take(stored).to(flow.mix) for stored in (self.stored, self.stored_head))
+            weights, head = (entries.take(stored).to(flow.mix).clone() for stored in (self.stored, self.stored_head))
             return flow.becomes(mix=weights.unsqueeze(0), head=head)
         after = self.run(0, flow)
         entries.put(self.stored, after.mix[0].detach())

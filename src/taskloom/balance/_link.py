@@ -211,7 +211,7 @@ class Mix(Link):
         raise NotImplementedError
 
     def forward(self, flow: Flow) -> Flow:
-        return flow.becomes(mix=self.mix(flow.gramian()).to(flow.mix) @ flow.mix)
+        return flow.combined(self.mix(flow.gramian()))
 
 
 class Reduce(Link):
@@ -235,7 +235,7 @@ class Reduce(Link):
         raise NotImplementedError
 
     def forward(self, flow: Flow) -> Flow:
-        return flow.becomes(mix=self.weights(flow.gramian()).to(flow.mix).unsqueeze(0) @ flow.mix)
+        return flow.combined(self.weights(flow.gramian()))
 
 
 class RowRule(Link):

@@ -28,8 +28,7 @@ class MaxNorm(Link):
 
     def forward(self, flow: Flow) -> Flow:
         norm = norm_of(flow, self)
-        factor = torch.where(norm > self.max_norm, self.max_norm / torch.where(norm > 0, norm, 1.0), 1.0)
-        return multiply(flow, factor)
+        return multiply(flow, (self.max_norm / norm).clamp(max=1.0))
 
     def __repr__(self) -> str:
         return f"clip({self.max_norm:g})"

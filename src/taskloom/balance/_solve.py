@@ -1,20 +1,14 @@
-"""The solvers of :mod:`taskloom.solvers` as operations on tensors, and the projection on the simplex.
-
-A solver runs on the host, on one K x K matrix after the other. As a custom operator it is one operation to PyTorch:
-``torch.func.vmap`` hands it a batch of matrices, a recorder of tensor operations sees one call, and the meta device
-knows its shape. Gradients do not pass. Everything works in float64; results have the dtype and device of the Gramian.
-"""
+"""The solvers of :mod:`taskloom.solvers` as operations on tensors, and the projection on the simplex."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from taskloom.balance._operators import Array, each_gramian, each_target, operator
 from taskloom.errors import BalanceError
 from taskloom.solvers import conflict_averse as _conflict_averse
 from taskloom.solvers import dual_cone as _dual_cone
@@ -24,6 +18,8 @@ from taskloom.solvers import nash as _nash
 
 __all__ = [
     "OnStationary",
+    "allocate",
+    "bargain",
     "conflict_averse",
     "conflict_averse_weights",
     "dual_cone",
@@ -34,7 +30,6 @@ __all__ = [
 ]
 
 OnStationary = Literal["regularise", "zero"]
-Array = NDArray[np.float64]
 
 _ROUNDING = torch.finfo(torch.float64).eps
 
@@ -56,7 +51,8 @@ def min_norm(gramian: Tensor, *, active: Tensor | None = None) -> Tensor:
         >>> min_norm(torch.diag(torch.tensor([1.0, 3.0], dtype=torch.float64)))
         tensor([0.7500, 0.2500], dtype=torch.float64)
     """
-    return _min_norm_of(gramian.detach(), active)
+    weights: Tensor = _min_norm_of(gramian.detach(), active)
+    return weights
 
 
 def dual_cone(gramian: Tensor, u: Tensor) -> Tensor:
@@ -75,7 +71,8 @@ def dual_cone(gramian: Tensor, u: Tensor) -> Tensor:
         tensor([0.5000, 0.1250], dtype=torch.float64)
     """
     rows = u.detach() if u.ndim == 2 else u.detach().unsqueeze(0)
-    return _dual_cone_of(gramian.detach(), rows).reshape(u.shape)
+    found: Tensor = _dual_cone_of(gramian.detach(), rows)
+    return found.reshape(u.shape)
 
 
 def conflict_averse(gramian: Tensor, c: float, *, active: Tensor | None = None) -> Tensor:
@@ -94,7 +91,8 @@ def conflict_averse(gramian: Tensor, c: float, *, active: Tensor | None = None) 
         >>> conflict_averse(gramian, 0.4)
         tensor([1., 0.], dtype=torch.float64)
     """
-    return _conflict_averse_of(gramian.detach(), active, c)
+    weights: Tensor = _conflict_averse_of(gramian.detach(), active, c)
+    return weights
 
 
 def conflict_averse_weights(
@@ -116,7 +114,8 @@ def conflict_averse_weights(
         >>> conflict_averse_weights(gramian, 0.5)
         tensor([0.9330, 0.5000], dtype=torch.float64)
     """
-    return _conflict_averse_weights_of(gramian.detach(), active, c, rounding)
+    weights: Tensor = _conflict_averse_weights_of(gramian.detach(), active, c, rounding)
+    return weights
 
 
 def nash(
@@ -143,7 +142,33 @@ def nash(
         >>> nash(torch.diag(torch.tensor([1.0, 4.0], dtype=torch.float64)))
         tensor([1.0000, 0.5000], dtype=torch.float64)
     """
-    return _nash_of(gramian.detach(), active, rounding, on_stationary == "regularise")
+    return bargain(gramian, active=active, rounding=rounding, on_stationary=on_stationary)[0]
+
+
+def bargain(
+    gramian: Tensor,
+    *,
+    active: Tensor | None = None,
+    rounding: float = _ROUNDING,
+    on_stationary: OnStationary = "regularise",
+) -> tuple[Tensor, Tensor]:
+    """The same, and whether there is no solution.
+
+    Args:
+        gramian: as in :func:`nash`.
+        active: as in :func:`nash`.
+        rounding: as in :func:`nash`.
+        on_stationary: as in :func:`nash`.
+
+    Returns:
+        a, shape (S,), and bool ().
+
+    Example:
+        >>> bargain(torch.tensor([[1.0, -1.0], [-1.0, 1.0]]), on_stationary="zero")
+        (tensor([0., 0.]), tensor(True))
+    """
+    weights, falls_back = _nash_of(gramian.detach(), active, rounding, on_stationary == "regularise")
+    return weights, falls_back
 
 
 def fair(
@@ -170,7 +195,35 @@ def fair(
         >>> fair(torch.diag(torch.tensor([1.0, 8.0], dtype=torch.float64)), 2.0)
         tensor([1.0000, 0.2500], dtype=torch.float64)
     """
-    return _fair_of(gramian.detach(), active, alpha, rounding, on_stationary == "regularise")
+    return allocate(gramian, alpha, active=active, rounding=rounding, on_stationary=on_stationary)[0]
+
+
+def allocate(
+    gramian: Tensor,
+    alpha: float,
+    *,
+    active: Tensor | None = None,
+    rounding: float = _ROUNDING,
+    on_stationary: OnStationary = "regularise",
+) -> tuple[Tensor, Tensor]:
+    """The same, and whether there is no solution.
+
+    Args:
+        gramian: as in :func:`fair`.
+        alpha: as in :func:`fair`.
+        active: as in :func:`fair`.
+        rounding: as in :func:`fair`.
+        on_stationary: as in :func:`fair`.
+
+    Returns:
+        w, shape (S,), and bool ().
+
+    Example:
+        >>> allocate(torch.tensor([[1.0, -1.0], [-1.0, 1.0]]), 2.0, on_stationary="zero")
+        (tensor([0., 0.]), tensor(True))
+    """
+    weights, falls_back = _fair_of(gramian.detach(), active, alpha, rounding, on_stationary == "regularise")
+    return weights, falls_back
 
 
 def project_simplex(v: Tensor, low: float = 0.0, high: float = 1.0) -> Tensor:
@@ -223,29 +276,6 @@ _BISECTIONS = 60
 # -- the operators ----------------------------------------------------------------------------------------------------
 
 
-def _each(solve: Callable[[Array], Array], gramian: Tensor, active: Tensor | None) -> Tensor:
-    """A solver on every matrix of a batch; rows that are not there do not take part and get 0."""
-    matrices = gramian.to("cpu", torch.float64).numpy()
-    n = matrices.shape[-1]
-    flat = matrices.reshape(-1, n, n)
-    present = None if active is None else np.broadcast_to(active.cpu().numpy(), matrices.shape[:-1]).reshape(-1, n)
-    weights = np.zeros((len(flat), n))
-    for number, matrix in enumerate(flat):
-        if present is None or present[number].all():
-            weights[number] = _guarded(solve, matrix)
-        elif present[number].any():
-            kept = np.flatnonzero(present[number])
-            weights[number, kept] = _guarded(solve, matrix[np.ix_(kept, kept)])
-    return torch.from_numpy(weights.reshape(matrices.shape[:-1])).to(gramian)
-
-
-def _guarded(solve: Callable[[Array], Array], matrix: Array) -> Array:
-    """NaN for what is not finite: among many networks one may have diverged."""
-    if not np.isfinite(matrix).all():
-        return np.full(len(matrix), np.nan)
-    return solve((matrix + matrix.T) / 2)
-
-
 def _tolerance(gramian: Array, rounding: float) -> float:
     """Squared length in the hull of unit gradients that counts as zero."""
     return 10 * len(gramian) * min(rounding, _COARSEST)
@@ -255,95 +285,81 @@ _COARSEST = torch.finfo(torch.float32).eps
 
 
 def _solve_min_norm(gramian: Tensor, active: Tensor | None) -> Tensor:
-    return _each(_minimum_norm.minimum_norm, gramian, active)
+    return each_gramian(lambda matrix: (_minimum_norm.minimum_norm(matrix), True), gramian, active)[0]
 
 
 def _solve_conflict_averse(gramian: Tensor, active: Tensor | None, c: float) -> Tensor:
-    return _each(lambda matrix: _conflict_averse.conflict_averse(matrix, c), gramian, active)
+    return each_gramian(lambda matrix: (_conflict_averse.conflict_averse(matrix, c), True), gramian, active)[0]
 
 
 def _solve_conflict_averse_weights(gramian: Tensor, active: Tensor | None, c: float, rounding: float) -> Tensor:
-    return _each(lambda matrix: _conflict_averse.conflict_averse_weights(matrix, c, rounding=rounding), gramian, active)
+    def solve(matrix: Array) -> tuple[Array, bool]:
+        return _conflict_averse.conflict_averse_weights(matrix, c, rounding=rounding), True
+
+    return each_gramian(solve, gramian, active)[0]
 
 
-def _solve_nash(gramian: Tensor, active: Tensor | None, rounding: float, regularise: bool) -> Tensor:
-    def solve(matrix: Array) -> Array:
-        if not np.diagonal(matrix).any():
-            return np.full(len(matrix), 1 / len(matrix))
-        return _nash.nash(matrix, tolerance=_tolerance(matrix, rounding), regularise=regularise)
+def _solve_nash(gramian: Tensor, active: Tensor | None, rounding: float, regularise: bool) -> tuple[Tensor, Tensor]:
+    def solve(matrix: Array) -> tuple[Array, bool]:
+        if not matrix.diagonal().any():
+            return np.full(len(matrix), 1 / len(matrix)), True
+        return _nash.bargain(matrix, tolerance=_tolerance(matrix, rounding), regularise=regularise)
 
-    return _each(solve, gramian, active)
+    weights, solved = each_gramian(solve, gramian, active)
+    return weights, torch.as_tensor(~solved, device=gramian.device)
 
 
-def _solve_fair(gramian: Tensor, active: Tensor | None, alpha: float, rounding: float, regularise: bool) -> Tensor:
-    def solve(matrix: Array) -> Array:
-        if not np.diagonal(matrix).any():
-            return np.full(len(matrix), 1 / len(matrix))
-        return _fair.fair(matrix, alpha, tolerance=_tolerance(matrix, rounding), regularise=regularise)
+def _solve_fair(
+    gramian: Tensor, active: Tensor | None, alpha: float, rounding: float, regularise: bool
+) -> tuple[Tensor, Tensor]:
+    def solve(matrix: Array) -> tuple[Array, bool]:
+        if not matrix.diagonal().any():
+            return np.full(len(matrix), 1 / len(matrix)), True
+        return _fair.allocate(matrix, alpha, tolerance=_tolerance(matrix, rounding), regularise=regularise)
 
-    return _each(solve, gramian, active)
+    weights, solved = each_gramian(solve, gramian, active)
+    return weights, torch.as_tensor(~solved, device=gramian.device)
 
 
 def _solve_dual_cone(gramian: Tensor, u: Tensor) -> Tensor:
-    matrices = gramian.to("cpu", torch.float64).numpy()
-    targets = u.to("cpu", torch.float64).numpy()
-    n = matrices.shape[-1]
-    found = np.empty_like(targets)
-    rows, results = targets.reshape(-1, *targets.shape[-2:]), found.reshape(-1, *targets.shape[-2:])
-    for number, matrix in enumerate(matrices.reshape(-1, n, n)):
-        if np.isfinite(matrix).all() and np.isfinite(rows[number]).all():
-            results[number] = _dual_cone.dual_cone((matrix + matrix.T) / 2, rows[number])
-        else:
-            results[number] = np.nan
-    return torch.from_numpy(found).to(gramian)
-
-
-# Defined by hand: torch.library.custom_op makes the same operator, but adds 60 microseconds to every call.
-_LIBRARY = torch.library.Library("taskloom", "FRAGMENT")
-
-
-def _operator(
-    name: str, arguments: str, solve: Callable[..., Tensor], fake: Callable[..., Tensor]
-) -> Callable[..., Tensor]:
-    """The solver as ``torch.ops.taskloom.<name>``; its first two arguments are tensors."""
-    _LIBRARY.define(f"{name}({arguments}) -> Tensor")
-    _LIBRARY.impl(name, solve, "CompositeExplicitAutograd")
-    found: Callable[..., Tensor] = getattr(torch.ops.taskloom, name).default
-
-    def batched(info: Any, in_dims: Sequence[int | None], *given: Any) -> tuple[Tensor, int]:
-        def in_front(argument: Any, dim: int | None) -> Any:
-            if argument is None:
-                return None
-            return argument.expand(info.batch_size, *argument.shape) if dim is None else argument.movedim(dim, 0)
-
-        tensors = [in_front(one, dim) for one, dim in zip(given[:2], in_dims[:2], strict=True)]
-        return found(*tensors, *given[2:]), 0
-
-    torch.library.register_fake(f"taskloom::{name}", fake, lib=_LIBRARY)
-    torch.library.register_vmap(f"taskloom::{name}", batched, lib=_LIBRARY)
-    return found
+    return each_target(_dual_cone.dual_cone, gramian, u)
 
 
 def _like_a_row(gramian: Tensor, *rest: Any) -> Tensor:
     return gramian.new_empty(gramian.shape[:-1])
 
 
-_min_norm_of = _operator("min_norm", "Tensor gramian, Tensor? active", _solve_min_norm, _like_a_row)
-_conflict_averse_of = _operator(
-    "conflict_averse", "Tensor gramian, Tensor? active, float c", _solve_conflict_averse, _like_a_row
+def _like_a_row_and_a_flag(gramian: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
+    return _like_a_row(gramian), gramian.new_empty(gramian.shape[:-2], dtype=torch.bool)
+
+
+_min_norm_of = operator("min_norm", "Tensor gramian, Tensor? active", solve=_solve_min_norm, fake=_like_a_row)
+_conflict_averse_of = operator(
+    "conflict_averse", "Tensor gramian, Tensor? active, float c", solve=_solve_conflict_averse, fake=_like_a_row
 )
-_conflict_averse_weights_of = _operator(
+_conflict_averse_weights_of = operator(
     "conflict_averse_weights",
     "Tensor gramian, Tensor? active, float c, float rounding",
-    _solve_conflict_averse_weights,
-    _like_a_row,
+    solve=_solve_conflict_averse_weights,
+    fake=_like_a_row,
 )
-_nash_of = _operator(
-    "nash", "Tensor gramian, Tensor? active, float rounding, bool regularise", _solve_nash, _like_a_row
+_nash_of = operator(
+    "nash",
+    "Tensor gramian, Tensor? active, float rounding, bool regularise",
+    solve=_solve_nash,
+    fake=_like_a_row_and_a_flag,
+    n_results=2,
 )
-_fair_of = _operator(
-    "fair", "Tensor gramian, Tensor? active, float alpha, float rounding, bool regularise", _solve_fair, _like_a_row
+_fair_of = operator(
+    "fair",
+    "Tensor gramian, Tensor? active, float alpha, float rounding, bool regularise",
+    solve=_solve_fair,
+    fake=_like_a_row_and_a_flag,
+    n_results=2,
 )
-_dual_cone_of = _operator(
-    "dual_cone", "Tensor gramian, Tensor u", _solve_dual_cone, lambda gramian, u: gramian.new_empty(u.shape)
+_dual_cone_of = operator(
+    "dual_cone",
+    "Tensor gramian, Tensor u",
+    solve=_solve_dual_cone,
+    fake=lambda gramian, u: gramian.new_empty(u.shape),
 )

@@ -16,14 +16,3 @@ def stationarity(gramian: Tensor) -> Tensor:
     angles = cosines(gramian)
     weights = min_norm(angles.matrix, active=angles.is_nonzero)
     return torch.where(angles.is_nonzero.any(), weights @ angles.matrix @ weights, torch.inf)
-
-
-def has_no_solution(terms: Tensor, gramian: Tensor) -> Tensor:
-    """Whether a method's equation, one term that should be 1 for every row that is not zero, is missed, bool ().
-
-    At Pareto stationary points, where no direction improves all tasks, there is nothing that solves such an equation.
-    """
-    return terms.sum() < _NEARLY * torch.count_nonzero(gramian.diagonal())
-
-
-_NEARLY = 1 - 1e-3  # solved terms are 1 to rounding; in a fall-back those of at least two tasks are far from it

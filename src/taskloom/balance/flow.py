@@ -172,6 +172,7 @@ class Flow:
         head: shape (K,); the factor on each loss from links before the first one that mixes tasks. It is what an
             unweighted head sees: the head's own loss as those links have rescaled it.
         is_diagonal: True while every link so far has only rescaled its rows.
+        is_start: True before the first link has changed the rows: ``mix`` is the identity.
         draws: uniform random numbers for the link that runs next, or None.
         direction: the finished direction (P,) of a row rule, or None.
         falls_back: bool (), True where the equation of a link has no solution at this step; None if no link has one.
@@ -187,6 +188,7 @@ class Flow:
     penalty: Tensor
     head: Tensor
     is_diagonal: bool = True
+    is_start: bool = False
     draws: Tensor | None = None
     direction: Tensor | None = None
     falls_back: Tensor | None = None
@@ -204,6 +206,7 @@ class Flow:
             mix=torch.eye(signals.n_tasks, dtype=dtype, device=losses.device),
             penalty=torch.zeros((), dtype=dtype, device=losses.device),
             head=torch.ones(signals.n_tasks, dtype=dtype, device=losses.device),
+            is_start=True,
         )
 
     @property
@@ -214,30 +217,44 @@ class Flow:
     def gramian(self) -> Tensor:
         """M G M^T, shape (S, S), without a graph: what the next link sees."""
         assert self.signals.gramian is not None  # Balancer checks the needs before it starts
-        mix = self.mix.detach()
-        return mix @ self.signals.gramian.detach().to(mix) @ mix.T
+        return self._products(self.signals.gramian)
 
     def last_layer(self) -> Tensor:
         """M G_W M^T, shape (S, S), of the gradients of the last shared layer, without a graph."""
         assert self.signals.last_layer is not None
-        mix = self.mix.detach()
-        return mix @ self.signals.last_layer.detach().to(mix) @ mix.T
+        return self._products(self.signals.last_layer)
 
     def cross(self) -> Tensor:
         """M J_1 J_2^T M^T, shape (S, S), of two independent batches, without a graph."""
         assert self.signals.cross is not None
-        mix = self.mix.detach()
-        return mix @ self.signals.cross.detach().to(mix) @ mix.T
+        return self._products(self.signals.cross)
+
+    def _products(self, matrix: Tensor) -> Tensor:
+        matrix, mix = matrix.detach().to(self.mix), self.mix.detach()
+        return matrix if self.is_start else mix @ matrix @ mix.T
 
     def losses(self) -> Tensor:
-        """M l, shape (S,), without a graph."""
+        """M l, shape (S,), without a graph. One number that is not finite makes all of them NaN: nobody learns then."""
         return self.mix.detach() @ self.signals.losses.detach().to(self.mix)
 
     def rows(self) -> Tensor:
         """M J, shape (S, P), without a graph."""
         assert self.signals.rows is not None
         matrix = self.signals.rows.matrix()
-        return self.mix.detach().to(matrix) @ matrix
+        return matrix if self.is_start else self.mix.detach().to(matrix) @ matrix
+
+    def combined(self, weights: Tensor, *, direction: Tensor | None = None, falls_back: Tensor | None = None) -> Flow:
+        """The flow whose rows are combinations of the rows here.
+
+        Args:
+            weights: of one combination, shape (S,), or of S' of them, (S', S).
+            direction: as in :meth:`becomes`.
+            falls_back: as in :meth:`becomes`.
+        """
+        weights = weights.to(self.mix)
+        weights = weights if weights.ndim == 2 else weights.unsqueeze(0)
+        mix = weights if self.is_start else weights @ self.mix
+        return self.becomes(mix=mix, direction=direction, falls_back=falls_back)
 
     def becomes(
         self,
@@ -256,6 +273,7 @@ class Flow:
             penalty=self.penalty if penalty is None else penalty,
             head=self.head if head is None else head,
             is_diagonal=is_diagonal,
+            is_start=False,
             direction=direction,
             falls_back=self.falls_back if falls_back is None else falls_back,
             draws=None,

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taskloom.solvers._compiled import compiled
-from taskloom.solvers.minimum_norm import minimum_norm
+from taskloom.solvers.minimum_norm import share_alike, shortest
 
 __all__ = ["conflict_averse", "conflict_averse_weights"]
 
@@ -44,33 +44,21 @@ def conflict_averse(G: Array, c: float) -> Array:
     n = len(G)
     if n == 1:
         return np.ones(1)
-    inner = G.mean(1)  # G b
-    square = float(inner.mean())  # ||g_0||^2
+    inner, square, norms = _of_the_mean(G)
     if c <= 0 or square <= 0:
         return _even(inner <= inner.min())
     root = c * math.sqrt(square)
     if n == 2:
         return _of_two(G, inner, root)
-    norms = np.sqrt(np.diagonal(G))
     low, high = 0.0, float(norms.max()) / root
     s = min(1 / c, high)
     w = np.full(n, 1 / n)
     for round_ in range(60):
-        w = minimum_norm(G + s * (inner[:, np.newaxis] + inner) + s * s * square)
-        image = G @ w
-        length = math.sqrt(max(float(w @ image), 0.0))
-        rho = length - s * root
-        if abs(rho) <= 1e-13 * s * root or length <= max(_ZERO * float(w @ norms), _NOTHING * root):
+        w = shortest(_shifted(G, inner, s, square))
+        is_root, s, low, high = _judged(G, inner, norms, w, s, root, square, low, high, round_ >= _PATIENCE)
+        if is_root:
             break
-        if round_ >= _PATIENCE:  # rounding keeps rho from zero: norms of very different size
-            gradient = inner + (root / length) * image
-            if w @ gradient - gradient.min() <= 1e-14 * square:
-                break
-        low, high = (s, high) if rho > 0 else (low, s)
-        if high - low <= 1e-15 * high:
-            break
-        s = _next(G, inner, norms, w > 0, s, root, low, high, length / root)
-    return w
+    return share_alike(G, w)
 
 
 def conflict_averse_weights(G: Array, c: float, *, rounding: float = 2.3e-16) -> Array:
@@ -90,21 +78,75 @@ def conflict_averse_weights(G: Array, c: float, *, rounding: float = 2.3e-16) ->
         >>> conflict_averse_weights(np.array([[1.0, -1.0], [-1.0, 4.0]]), 0.5).round(3)
         array([0.933, 0.5  ])
     """
-    n = len(G)
-    w, even = conflict_averse(G, c), np.full(n, 1 / n)
-    radius = c * math.sqrt(max(float(G.mean()), 0.0))
-    square = float(w @ G @ w)
-    # rounding in the vectors, in their inner products, and in the objective
-    reach = float(w @ np.sqrt(np.maximum(np.diagonal(G), 0.0)))
-    products = 10 * n * float(np.finfo(np.float64).eps)
-    if square <= max(max(products, (10 * rounding) ** 2) * reach * reach, (_NOTHING * radius) ** 2):
-        return even
-    return even + (radius / math.sqrt(square)) * w
+    return _lengthened(G, conflict_averse(G, c), c, rounding)
 
 
+_EPS = float(np.finfo(np.float64).eps)
 _ZERO = 3e-8  # length of a sum of vectors, relative to their lengths, that inner products cannot tell from zero
 _NOTHING = 1e-15  # the same, relative to the radius of the ball: what no value of F can tell from zero
 _PATIENCE = 8
+
+
+@compiled
+def _of_the_mean(G: Array) -> tuple[Array, float, Array]:
+    """Inner products with g_0, its squared length, and the lengths of all vectors."""
+    n = G.shape[0]
+    inner = G.sum(1) / n
+    return inner, inner.sum() / n, np.sqrt(np.maximum(np.diag(G), 0.0))
+
+
+@compiled
+def _lengthened(G: Array, w: Array, c: float, rounding: float) -> Array:
+    n = w.size
+    even = np.full(n, 1.0 / n)
+    _, mean, norms = _of_the_mean(G)
+    radius = c * np.sqrt(max(mean, 0.0))
+    square = float(w @ (G @ w))
+    # rounding in the vectors, in their inner products, and in the objective
+    reach = w @ norms
+    products = max(10 * n * _EPS, (10 * rounding) ** 2)
+    if square <= max(products * reach * reach, (_NOTHING * radius) ** 2):
+        return even
+    weights: Array = even + (radius / np.sqrt(square)) * w
+    return weights
+
+
+@compiled
+def _shifted(G: Array, inner: Array, s: float, square: float) -> Array:
+    """Inner products of the vectors ``g_i + s g_0``."""
+    return G + s * (inner.reshape(-1, 1) + inner) + s * s * square
+
+
+@compiled
+def _judged(
+    G: Array,
+    inner: Array,
+    norms: Array,
+    w: Array,
+    s: float,
+    root: float,
+    square: float,
+    low: float,
+    high: float,
+    is_late: bool,
+) -> tuple[bool, float, float, float]:
+    """Whether s is the root of rho; if not, the next s, and the interval that it is in."""
+    image = G @ w
+    length = np.sqrt(max(float(w @ image), 0.0))
+    rho = length - s * root
+    if abs(rho) <= 1e-13 * s * root or length <= max(_ZERO * (w @ norms), _NOTHING * root):
+        return True, s, low, high
+    if is_late:  # rounding keeps rho from zero: norms of very different size
+        gradient = inner + (root / length) * image
+        if w @ gradient - gradient.min() <= 1e-14 * square:
+            return True, s, low, high
+    if rho > 0:
+        low = s
+    else:
+        high = s
+    if high - low <= 1e-15 * high:
+        return True, s, low, high
+    return False, _next(G, inner, norms, w > 0, s, root, low, high, length / root), low, high
 
 
 @compiled
@@ -125,8 +167,8 @@ def _next(
     # w = p + s q minimises w^T G w / 2 + s w^T G b over sum(w) = 1 on the support: one bordered system for p and q,
     # in the unknowns w_i n_i / min n
     lengths = np.where(norms[indices] > 0, norms[indices], norms.max())
-    shortest = lengths.min()
-    inverse = shortest / lengths
+    least = lengths.min()
+    inverse = least / lengths
     block = np.zeros((size + 1, size + 1))
     right = np.zeros((size + 1, 2))
     for row in range(size):
@@ -134,7 +176,7 @@ def _next(
     block[size, :size] = inverse
     block[:size, size] = inverse
     right[size, 0] = 1.0
-    right[:size, 1] = -inner[indices] / (lengths * shortest)
+    right[:size, 1] = -inner[indices] / (lengths * least)
     solved = np.linalg.lstsq(block, right, 1e-13)[0]
     fixed = np.zeros(support.size)
     slope = np.zeros(support.size)

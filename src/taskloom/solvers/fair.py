@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from taskloom.solvers._compiled import compiled
 from taskloom.solvers.nash import nash_cosines
 
-__all__ = ["fair"]
+__all__ = ["allocate", "fair"]
 
 Array = NDArray[np.float64]
 
@@ -48,10 +48,29 @@ def fair(G: Array, alpha: float, *, tolerance: float = 0.0, regularise: bool = T
         >>> fair(np.diag([1.0, 8.0]), 2.0)
         array([1.  , 0.25])
     """
-    kept, norms, cosines, relative = nash_cosines(G, tolerance=tolerance, regularise=regularise)
+    return allocate(G, alpha, tolerance=tolerance, regularise=regularise)[0]
+
+
+def allocate(G: Array, alpha: float, *, tolerance: float = 0.0, regularise: bool = True) -> tuple[Array, bool]:
+    """The same, and whether the equation has a solution.
+
+    Args:
+        G: as in :func:`fair`.
+        alpha: as in :func:`fair`.
+        tolerance: as in :func:`fair`.
+        regularise: as in :func:`fair`.
+
+    Returns:
+        w, shape (K,), and False where the origin is in the hull.
+
+    Example:
+        >>> allocate(np.array([[1.0, -1.0], [-1.0, 1.0]]), 2.0, regularise=False)
+        (array([0., 0.]), False)
+    """
+    kept, norms, cosines, relative, is_solved = nash_cosines(G, tolerance=tolerance, regularise=regularise)
     weights = np.zeros(len(G))
     if len(kept) == 0 or relative[0] == 0:
-        return weights
+        return weights, is_solved
     if alpha == 1:
         weights[kept] = relative / norms
     else:
@@ -61,7 +80,7 @@ def fair(G: Array, alpha: float, *, tolerance: float = 0.0, regularise: bool = T
             relative = norms * (relative / norms) ** (2 * alpha / (1 + alpha))
         relative = _minimiser(cosines, factor, power, relative, alpha > 1)
         weights[kept] = _polished(cosines * norms * norms[:, np.newaxis], relative / norms, 1 / alpha)
-    return weights
+    return weights, is_solved
 
 
 @compiled

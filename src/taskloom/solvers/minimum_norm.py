@@ -16,13 +16,14 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from taskloom.solvers._compiled import compiled
 from taskloom.solvers.quadratic import nonnegative
 
-__all__ = ["minimum_norm", "share_alike"]
+__all__ = ["minimum_norm", "share_alike", "shortest"]
 
 Array = NDArray[np.float64]
 
-_ALIKE = 16 * np.finfo(np.float64).eps
+_ALIKE = 16 * float(np.finfo(np.float64).eps)
 
 
 def minimum_norm(G: Array) -> Array:
@@ -40,6 +41,22 @@ def minimum_norm(G: Array) -> Array:
         >>> minimum_norm(np.array([[1.0, 0.0], [0.0, 3.0]]))
         array([0.75, 0.25])
     """
+    return share_alike(G, shortest(G)) if len(G) > 2 else shortest(G)
+
+
+def shortest(G: Array) -> Array:
+    """The same where nobody looks at the weights themselves: equal vectors may get different ones.
+
+    Args:
+        G: as in :func:`minimum_norm`.
+
+    Returns:
+        w, shape (K,).
+
+    Example:
+        >>> shortest(np.array([[1.0, 2.0], [2.0, 9.0]]))
+        array([1., 0.])
+    """
     if len(G) == 1:
         return np.ones(1)
     squares = np.diagonal(G)
@@ -49,8 +66,9 @@ def minimum_norm(G: Array) -> Array:
         return np.where(short, 1 / np.count_nonzero(short), 0.0)
     if len(G) == 2:
         return _of_two(G[0, 0], G[0, 1], G[1, 1])
-    z = nonnegative(G + smallest, np.full((1, len(G)), -1.0))[0]
-    return share_alike(G, z / z.sum())
+    z: Array = nonnegative(G + smallest, np.full((1, len(G)), -1.0))[0]
+    w: Array = z / z.sum()
+    return w
 
 
 def _of_two(first: float, inner: float, second: float) -> Array:
@@ -79,11 +97,16 @@ def share_alike(G: Array, w: Array) -> Array:
         >>> share_alike(np.ones((2, 2)), np.array([1.0, 0.0]))
         array([0.5, 0.5])
     """
-    squares = np.diagonal(G)
-    sums = squares[:, np.newaxis] + squares
-    alike = sums - 2 * G <= _ALIKE * sums
+    alike = _alike(G)
     if np.count_nonzero(alike) <= len(G):
         return w
     shares = alike @ (w / alike.sum(1))
     total = shares.sum()
     return shares * (w.sum() / total) if total > 0 else w
+
+
+@compiled
+def _alike(G: Array) -> NDArray[np.bool_]:
+    squares = np.diag(G)
+    sums = squares.reshape(-1, 1) + squares
+    return sums - 2 * G <= _ALIKE * sums

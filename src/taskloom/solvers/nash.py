@@ -17,13 +17,14 @@ from numpy.typing import NDArray
 
 from taskloom.solvers._compiled import compiled
 
-__all__ = ["nash", "nash_cosines"]
+__all__ = ["bargain", "nash", "nash_cosines"]
 
 Array = NDArray[np.float64]
 Indices = NDArray[np.intp]
 
 _ROUNDING = 4e-16
 _SMALL_STEP = 1e-7  # relative; after a Newton step of this size the error is its square
+_EPS = float(np.finfo(np.float64).eps)
 
 
 def nash(G: Array, *, tolerance: float = 0.0, regularise: bool = True) -> Array:
@@ -43,13 +44,32 @@ def nash(G: Array, *, tolerance: float = 0.0, regularise: bool = True) -> Array:
         >>> nash(np.array([[1.0, 0.0], [0.0, 4.0]]))
         array([1. , 0.5])
     """
-    kept, norms, _, relative = nash_cosines(G, tolerance=tolerance, regularise=regularise)
+    return bargain(G, tolerance=tolerance, regularise=regularise)[0]
+
+
+def bargain(G: Array, *, tolerance: float = 0.0, regularise: bool = True) -> tuple[Array, bool]:
+    """The same, and whether the equation has a solution.
+
+    Args:
+        G: as in :func:`nash`.
+        tolerance: as in :func:`nash`.
+        regularise: as in :func:`nash`.
+
+    Returns:
+        a, shape (K,), and False where the origin is in the hull. Nothing to solve (no vector but zeros) counts as
+        solved.
+
+    Example:
+        >>> bargain(np.array([[1.0, -1.0], [-1.0, 1.0]]), regularise=False)
+        (array([0., 0.]), False)
+    """
+    kept, norms, _, relative, is_solved = nash_cosines(G, tolerance=tolerance, regularise=regularise)
     weights = np.zeros(len(G))
     weights[kept] = relative / norms
-    return weights
+    return weights, is_solved
 
 
-def nash_cosines(G: Array, *, tolerance: float, regularise: bool) -> tuple[Indices, Array, Array, Array]:
+def nash_cosines(G: Array, *, tolerance: float, regularise: bool) -> tuple[Indices, Array, Array, Array, bool]:
     """The solution in cosines.
 
     Args:
@@ -58,38 +78,48 @@ def nash_cosines(G: Array, *, tolerance: float, regularise: bool) -> tuple[Indic
         regularise: as in :func:`nash`.
 
     Returns:
-        which vectors take part (S,), their norms n, the matrix C that was solved with, and b with ``C b = 1 / b``; all
-        of b is 0 where there is no solution and none was forced.
+        which vectors take part (S,), their norms n, the matrix C that was solved with, b with ``C b = 1 / b``, and
+        whether C is the matrix of cosines; all of b is 0 where there is no solution and none was forced.
 
     Example:
         >>> nash_cosines(np.diag([1.0, 0.0, 4.0]), tolerance=0.0, regularise=True)[0]
         array([0, 2])
     """
-    kept = np.flatnonzero(np.diagonal(G) > 0)
-    if len(kept) < len(G):
-        G = G[np.ix_(kept, kept)]
-    norms = np.sqrt(np.diagonal(G))
-    cosines = G / norms / norms[:, np.newaxis]
-    if len(kept) == 0:
-        return kept, norms, cosines, norms
-    tolerance = max(tolerance, 10 * len(kept) * float(np.finfo(np.float64).eps))
-    relative = _solved(cosines, tolerance)
-    if relative is None and regularise:
-        cosines = cosines + max(1e-6, tolerance) * np.eye(len(kept))
-        relative = _solved(cosines, 0.0)
-    return kept, norms, cosines, np.zeros(len(kept)) if relative is None else relative
+    return _in_cosines(G, tolerance, regularise)
 
 
-def _solved(C: Array, tolerance: float) -> Array | None:
-    """Solution of ``C b = 1 / b``, or None where there is none."""
-    if len(C) == 1:
-        return np.full(1, 1 / np.sqrt(C[0, 0]))
-    if len(C) == 2:
+@compiled
+def _in_cosines(G: Array, tolerance: float, regularise: bool) -> tuple[Indices, Array, Array, Array, bool]:
+    kept = np.flatnonzero(np.diag(G) > 0)
+    n = kept.size
+    part = np.ascontiguousarray(G[kept][:, kept])
+    norms = np.sqrt(np.diag(part))
+    cosines = part / norms / norms.reshape(-1, 1)
+    if n == 0:
+        return kept, norms, cosines, norms, True
+    tolerance = max(tolerance, 10 * n * _EPS)
+    relative, is_solved = _solved(cosines, tolerance)
+    if not is_solved and regularise:
+        cosines = cosines + max(1e-6, tolerance) * np.eye(n)
+        relative = _solved(cosines, 0.0)[0]
+    elif not is_solved:
+        relative = np.zeros(n)
+    return kept, norms, cosines, relative, is_solved
+
+
+@compiled
+def _solved(C: Array, tolerance: float) -> tuple[Array, bool]:
+    """Solution of ``C b = 1 / b``, and whether there is one."""
+    n = C.shape[0]
+    if n == 1:
+        return np.full(1, 1 / np.sqrt(C[0, 0])), True
+    if n == 2:
         nearness = (C[0, 0] + C[0, 1]) / 2  # squared length of the shortest vector in the hull
-        return None if nearness <= tolerance else np.full(2, 1 / np.sqrt(2 * nearness))
+        if nearness <= tolerance:
+            return np.zeros(2), False
+        return np.full(2, 1 / np.sqrt(2 * nearness)), True
     start = C.sum()
-    relative, found = _newton(C, np.sqrt(len(C) / start) if start > 1e-10 * len(C) else 1.0, tolerance)
-    return relative if found else None
+    return _newton(C, np.sqrt(n / start) if start > 1e-10 * n else 1.0, tolerance)
 
 
 @compiled

@@ -10,18 +10,17 @@ run on a tableau that is pivoted in place, so that one change costs K^2 operatio
 far a row is from the span of the passive ones: that is what makes it exact where H is singular. The result is refined
 and checked; should the check fail, the scheme runs once more with a fresh rank-revealing solution at every change.
 
-Without compilation, several right-hand sides are first solved together by block pivoting, which exchanges all wrong
-indices of all of them at once and takes a few rounds where it converges; singular H get a proximal term for it, which
-does not change the result. What is left unsolved goes to the scheme above.
+Without numba the tableau would be slow. There the same scheme runs in SciPy (``scipy.optimize.nnls``) on a factor,
+``H = A^T A``, as the least-squares problem ``min ||A z - b||`` with ``A^T b = -c``; what does not pass the check goes
+to the tableau.
 
 Source:
-    Lawson, Hanson, "Solving Least Squares Problems", 1974, chapter 23; block pivoting: Portugal, Judice, Vicente, "A
-    comparison of block pivoting and interior-point algorithms for linear least squares problems with nonnegative
-    variables", Mathematics of Computation 1994.
+    Lawson, Hanson, "Solving Least Squares Problems", 1974, chapter 23.
 """
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -56,19 +55,22 @@ def nonnegative(H: Array, c: Array) -> Array:
         array([[1., 0.],
                [2., 2.]])
     """
-    if not c.min(initial=0.0) < 0:
+    if IS_COMPILED:
+        found, worst = _pivoted_unscaled(H, c)
+        if worst <= 1.0:
+            return found
+    elif not (c < 0).any():
         return np.zeros_like(c)
-    inverse, unit, scaled = _scaled(H, c)
-    # a single problem takes the same path with and without compilation: the same z where several are optimal
-    solve = _one_by_one if IS_COMPILED or len(c) == 1 else _together
-    return solve(unit, scaled) * inverse
+    unit, scaled, inverse = _scaled(H, c)
+    return (_by_pivots(unit, scaled) if IS_COMPILED else _by_factor(unit, scaled)) * inverse
 
 
+@compiled
 def _scaled(H: Array, c: Array) -> tuple[Array, Array, Array]:
-    """One over the norms, and the problem with unit rows."""
-    squares = np.diagonal(H)
+    """The problem with unit rows, and one over the norms."""
+    squares = np.diag(H)
     inverse = 1.0 / np.sqrt(np.where(squares > 0, squares, 1.0))
-    return inverse, H * inverse * inverse[:, np.newaxis], c * inverse
+    return H * inverse * inverse.reshape(-1, 1), c * inverse, inverse
 
 
 def _violation(H: Array, c: Array, z: Array) -> Array:
@@ -78,51 +80,54 @@ def _violation(H: Array, c: Array, z: Array) -> Array:
     return worst
 
 
-def _together(H: Array, c: Array) -> Array:
-    """All right-hand sides at once, without compilation."""
-    found = np.zeros_like(c)
-    left = _exchange(H, c, found, np.arange(len(c)), proximal=0.0, rounds=6)
-    if len(left) > _FEW:
-        left = _exchange(H, c, found, left, proximal=1e-8, rounds=8)
-    if len(left) > 0:
-        found[left] = _one_by_one(H, c[left])
+def _by_factor(H: Array, c: Array) -> Array:
+    """On a factor; by the tableau where that was not exact."""
+    lapack, nnls = _scipy()
+    found, hard = _of_one_index(H, c)
+    if not len(hard):
+        return found
+    # H = A^T A by a Cholesky factorisation that takes the rows farthest from the span of the others first
+    lower, order, rank, _ = lapack.dpstrf(H, lower=1, tol=_DEPENDENT)
+    order = order - 1
+    factor = (lower * _lower_triangle(len(H)))[:, :rank].T
+    rights = np.linalg.solve(factor[:, :rank].T, -c[hard][:, order[:rank]].T)  # (rank, R), A^T b = -c
+    for number, row in enumerate(hard):
+        try:
+            found[row, order] = nnls(factor, rights[:, number])[0]
+        except RuntimeError:  # too many changes of the passive set; what there is does not pass the check
+            continue
+    doubtful = ~(_violation(H, c, found) <= _ACCEPTED * np.abs(c).max(1))
+    if doubtful.any():
+        found[doubtful] = _by_pivots(H, c[doubtful])
     return found
 
 
-_FEW = 4  # right-hand sides that are solved one by one in the time of one more attempt at all of them
+def _of_one_index(H: Array, c: Array) -> tuple[Array, NDArray[np.intp]]:
+    """Solutions with at most one positive entry, (R, K), and the rows that have none."""
+    entering, rows = c.argmin(1), np.arange(len(c))
+    least = c[rows, entering]
+    found = np.zeros_like(c)
+    found[rows, entering] = np.maximum(-least, 0.0)
+    gradient = c - np.minimum(least, 0.0)[:, np.newaxis] * H[entering]
+    return found, np.flatnonzero(gradient.min(1) < _STOP * least)
 
 
-def _exchange(H: Array, c: Array, found: Array, rows: NDArray[np.int_], *, proximal: float, rounds: int) -> Any:
-    """Block pivoting; writes what it solves into ``found`` and returns the rows that it does not solve."""
-    identity = np.eye(len(H))
-    ridged = H + proximal * identity
-    right, centre = c[rows], np.zeros((len(rows), len(H)))
-    stop = _STOP * np.abs(right).max(1, keepdims=True)  # (R, 1)
-    passive = right < -stop
-    for _ in range(rounds):
-        linear = right - proximal * centre
-        system = np.where(passive[:, :, np.newaxis] & passive[:, np.newaxis, :], ridged, identity)
-        try:
-            z = np.linalg.solve(system, np.where(passive, -linear, 0.0)[..., np.newaxis])[..., 0]
-        except np.linalg.LinAlgError:
-            break
-        wrong = np.where(passive, z < 0, z @ ridged + linear < -stop)
-        settled = ~wrong.any(1)
-        if settled.any():
-            solved = settled & (_violation(H, right, z) <= stop[:, 0])
-            found[rows[solved]] = z[solved]
-            centre[settled] = z[settled]
-            if solved.any():
-                if solved.all():
-                    return rows[:0]
-                rest = ~solved
-                rows, right, centre, stop = rows[rest], right[rest], centre[rest], stop[rest]
-                passive, wrong = passive[rest], wrong[rest]
-        passive ^= wrong
-    return rows
+@functools.cache
+def _scipy() -> tuple[Any, Any]:
+    """What is needed of SciPy: LAPACK and NNLS. Importing them takes long, and only this needs them."""
+    from scipy.linalg import lapack
+    from scipy.optimize import nnls
+
+    return lapack, nnls
 
 
-def _one_by_one(H: Array, c: Array) -> Array:
+@functools.lru_cache(maxsize=64)
+def _lower_triangle(n: int) -> Array:
+    return np.tri(n)
+
+
+def _by_pivots(H: Array, c: Array) -> Array:
+    """By the tableau, with more care where that was not exact."""
     found, worst = _by_tableau(H, c)
     if worst <= 1.0:
         return found
@@ -132,6 +137,13 @@ def _one_by_one(H: Array, c: Array) -> Array:
         if not _violation(H, c[row : row + 1], again[np.newaxis])[0] > violation[row]:
             found[row] = again
     return found
+
+
+@compiled
+def _pivoted_unscaled(H: Array, c: Array) -> tuple[Array, float]:
+    unit, scaled, inverse = _scaled(H, c)
+    found, worst = _by_tableau(unit, scaled)
+    return found * inverse, worst
 
 
 @compiled
@@ -154,17 +166,25 @@ def _by_tableau(H: Array, c: Array) -> tuple[Array, float]:
 @compiled
 def _pivot(tableau: Array, index: int) -> None:
     """Exchange z and y of one index: (s_P, y_N) = M (y_P, z_N) + q with the index on the other side."""
+    rows, columns = tableau.shape
     pivot = tableau[index, index]
-    row = tableau[index] / pivot
-    column = tableau[:, index].copy()
-    tableau -= column.reshape(-1, 1) * row
-    tableau[index] = -row
-    tableau[:, index] = column / pivot
-    tableau[index, index] = 1 / pivot
+    for column in range(columns):
+        tableau[index, column] /= pivot
+    for row in range(rows):
+        factor = tableau[row, index]
+        if row != index:
+            if factor != 0.0:
+                for column in range(columns):
+                    tableau[row, column] -= factor * tableau[index, column]
+            tableau[row, index] = factor / pivot
+    for column in range(columns):
+        tableau[index, column] = -tableau[index, column]
+    tableau[index, index] = 1.0 / pivot
 
 
 @compiled
 def _pivoted(H: Array, c: Array, stop: float) -> Array:
+    """One problem. Loops, because it is meant for numba; plain Python comes here for what nothing else has solved."""
     n = c.size
     tableau = np.empty((n, n + 1))  # [M | q]; q holds s on the passive set and the gradient elsewhere
     tableau[:, :n] = H
@@ -173,34 +193,74 @@ def _pivoted(H: Array, c: Array, stop: float) -> Array:
     blocked = np.zeros(n, np.bool_)
     z = np.zeros(n)
     for _ in range(10 * n):
-        gradient = np.where(passive | blocked, 0.0, tableau[:, n])
-        entering = np.argmin(gradient)
-        if gradient[entering] >= -stop:
+        entering, least = -1, -stop
+        for index in range(n):
+            if not passive[index] and not blocked[index] and tableau[index, n] < least:
+                entering, least = index, tableau[index, n]
+        if entering < 0:
             break
         if tableau[entering, entering] <= _DEPENDENT:
             blocked[entering] = True
             continue
-        _pivot(tableau, int(entering))
+        _pivot(tableau, entering)
         passive[entering] = True
         blocked[:] = False
         for _ in range(n):
-            solution = np.where(passive, tableau[:, n], 0.0)
-            negative = passive & (solution <= 0)
-            if not negative.any():
+            if not _step(tableau, passive, z):
                 break
-            length = np.where(negative & (z > solution), z - solution, 1.0)
-            ratio = np.where(negative, z / length, np.inf)
-            step = ratio.min()
-            z = np.where(passive, z + step * (solution - z), 0.0)
-            for leaving in np.flatnonzero(ratio <= step):
-                z[leaving] = 0.0
-                _pivot(tableau, int(leaving))
-                passive[leaving] = False
-        z = np.where(passive, tableau[:, n], 0.0)
-    inverse = np.ascontiguousarray(tableau[:, :n])
-    for _ in range(2):  # iterative refinement: pivots lose digits where H is nearly singular
-        residual = np.where(passive, H @ z + c, 0.0)
-        z = np.where(passive, z - inverse @ residual, 0.0)
+        for index in range(n):
+            z[index] = tableau[index, n] if passive[index] else 0.0
+    return _refined(H, c, tableau, passive, z)
+
+
+@compiled
+def _step(tableau: Array, passive: NDArray[np.bool_], z: Array) -> bool:
+    """Go from z towards the solution on the passive set, as far as it stays >= 0; what gets there leaves the set.
+
+    Returns:
+        False where the whole way is free.
+    """
+    n = z.size
+    length = np.inf
+    for index in range(n):
+        if passive[index] and tableau[index, n] <= 0:
+            length = min(length, _ratio(z[index], tableau[index, n]))
+    if length == np.inf:
+        return False
+    leaves = np.zeros(n, np.bool_)
+    for index in range(n):
+        if passive[index]:
+            solution = tableau[index, n]
+            leaves[index] = solution <= 0 and _ratio(z[index], solution) <= length
+            z[index] = 0.0 if leaves[index] else z[index] + length * (solution - z[index])
+    for index in range(n):
+        if leaves[index]:
+            _pivot(tableau, index)
+            passive[index] = False
+    return True
+
+
+@compiled
+def _ratio(start: float, end: float) -> float:
+    """Where the way from a number >= 0 to one <= 0 meets 0, as a share of it."""
+    return start / (start - end) if start > end else start
+
+
+@compiled
+def _refined(H: Array, c: Array, tableau: Array, passive: NDArray[np.bool_], z: Array) -> Array:
+    """Iterative refinement: pivots lose digits where H is nearly singular."""
+    n = z.size
+    for _ in range(2):
+        residual = np.zeros(n)
+        for row in range(n):
+            if passive[row]:
+                residual[row] = c[row]
+                for column in range(n):
+                    residual[row] += H[row, column] * z[column]
+        for row in range(n):
+            if passive[row]:
+                for column in range(n):
+                    z[row] -= tableau[row, column] * residual[column]
     return np.maximum(z, 0.0)
 
 

@@ -59,7 +59,7 @@ class TorchJDWeighting(_Wrapped):
             )
         weights = torch.zeros(flow.n_rows, dtype=flow.mix.dtype, device=flow.mix.device)
         weights[there] = found.to(flow.mix)
-        return flow.becomes(mix=weights.unsqueeze(0) @ flow.mix)
+        return flow.combined(weights)
 
     def looks_at(self, flow: Flow, there: Tensor) -> Tensor:
         """What the Weighting is called with."""
@@ -100,7 +100,7 @@ class TorchJDAggregator(_Wrapped):
                 f"{self.wrapped!r} returned {len(direction)} numbers for {rows.shape[1]} shared parameters; an "
                 "Aggregator returns one per parameter"
             )
-        return flow.becomes(mix=is_there.to(flow.mix).unsqueeze(0) @ flow.mix, direction=direction.to(rows))
+        return flow.combined(is_there, direction=direction.to(rows))
 
 
 _LINKS: dict[str, type[_Wrapped]] = {

@@ -84,7 +84,7 @@ class Vaccinate(Mix):
             self.target.copy_(target)
         else:
             self.target[torch.tensor(places).unsqueeze(1), torch.tensor(places)] = target.to(self.target)
-        return flow.becomes(mix=mix.to(flow.mix) @ flow.mix)
+        return flow.combined(mix)
 
     def __repr__(self) -> str:
         return f"vaccinate({self.beta})" if self.order == "random" else f"vaccinate({self.beta}, {self.order!r})"

@@ -48,7 +48,7 @@ class ProjectConflicts(Mix):
             return super().forward(flow)
         assert flow.draws is not None  # Balancer checks that random numbers are there
         keys = flow.draws[: flow.n_rows, : flow.n_rows].to(flow.mix.device)
-        return flow.becomes(mix=_project(flow.gramian(), keys).to(flow.mix) @ flow.mix)
+        return flow.combined(_project(flow.gramian(), keys))
 
     def __repr__(self) -> str:
         return "project_conflicts()" if self.order == "random" else f"project_conflicts({self.order!r})"

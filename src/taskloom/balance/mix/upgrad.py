@@ -25,7 +25,7 @@ class ProjectDualCone(DualCone):
 
     def mix(self, gramian: Tensor) -> Tensor:
         """Combination matrix (S, S), without preference."""
-        return dual_cone(self.cone(gramian), torch.eye(len(gramian)).to(gramian))
+        return dual_cone(self.cone(gramian), torch.eye(len(gramian), dtype=gramian.dtype, device=gramian.device))
 
     def forward(self, flow: Flow) -> Flow:
         gramian = flow.gramian()
@@ -33,7 +33,7 @@ class ProjectDualCone(DualCone):
         preference = self.preferred(flow, gramian)
         if preference is not None:
             rows = preference.unsqueeze(1) * rows
-        return flow.becomes(mix=rows.to(flow.mix) @ flow.mix)
+        return flow.combined(rows)
 
     def __repr__(self) -> str:
         return f"project_dual_cone({self.arguments()})"

@@ -65,7 +65,7 @@ class AlignedMTL(Reduce):
         cutoff = flow.n_rows * rounding(flow.signals) if self.min_rel_eig is None else self.min_rel_eig
         weights = _align(gramian, preference, self.scale, cutoff)
         weights = torch.where((gramian.diagonal() > 0).any(), weights, even)
-        return flow.becomes(mix=weights.to(flow.mix).unsqueeze(0) @ flow.mix)
+        return flow.combined(weights)
 
     def __repr__(self) -> str:
         given = [] if self.scale == "min" else [repr(self.scale)]

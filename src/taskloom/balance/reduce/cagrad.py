@@ -14,7 +14,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from taskloom.balance._entries import present
+from taskloom.balance._entries import presence
 from taskloom.balance._precision import rounding
 from taskloom.balance._solve import conflict_averse_weights
 from taskloom.balance.base import Balancer, Reduce, chain
@@ -41,8 +41,10 @@ class CAGrad(Reduce):
         return conflict_averse_weights(gramian, self.c) / self._divisor()
 
     def forward(self, flow: Flow) -> Flow:
-        weights = conflict_averse_weights(flow.gramian(), self.c, active=present(flow), rounding=rounding(flow.signals))
-        return flow.becomes(mix=(weights / self._divisor()).to(flow.mix).unsqueeze(0) @ flow.mix)
+        weights = conflict_averse_weights(
+            flow.gramian(), self.c, active=presence(flow), rounding=rounding(flow.signals)
+        )
+        return flow.combined(weights / self._divisor())
 
     def _divisor(self) -> float:
         return (1.0, 1 + self.c**2, 1 + self.c)[self.rescale]

@@ -67,7 +67,7 @@ class Config(Reduce):
             stops = stationarity(gramian) <= 10 * len(gramian) * rounding(flow.signals)
             weights = torch.where(stops, 0, weights)
         weights = torch.where((gramian.diagonal() > 0).any(), weights, uniform(present(flow), weights))
-        return flow.becomes(mix=weights.to(flow.mix).unsqueeze(0) @ flow.mix, falls_back=falls_back)
+        return flow.combined(weights, falls_back=falls_back)
 
     def __repr__(self) -> str:
         given = [] if self.length == "projection" else [repr(self.length)]

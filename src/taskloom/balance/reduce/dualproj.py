@@ -33,7 +33,7 @@ class DualProj(DualCone):
         if preference is None:
             preference = uniform(present(flow), gramian)
         weights = dual_cone(self.cone(gramian), preference)
-        return flow.becomes(mix=weights.to(flow.mix).unsqueeze(0) @ flow.mix)
+        return flow.combined(weights)
 
     def __repr__(self) -> str:
         return f"dualproj({self.arguments()})"

@@ -12,11 +12,10 @@ import math
 import torch
 from torch import Tensor
 
-from taskloom.balance._entries import present
+from taskloom.balance._entries import presence
 from taskloom.balance._max_norm import MaxNorm
 from taskloom.balance._precision import rounding
-from taskloom.balance._solve import OnStationary, fair
-from taskloom.balance._stationarity import has_no_solution
+from taskloom.balance._solve import OnStationary, allocate, fair
 from taskloom.balance.base import Balancer, Reduce, chain
 from taskloom.balance.flow import Flow
 from taskloom.errors import BalanceError
@@ -45,16 +44,14 @@ class FairGrad(Reduce):
     def forward(self, flow: Flow) -> Flow:
         if self.alpha == 0:
             return super().forward(flow)
-        gramian = flow.gramian()
-        weights = fair(
-            gramian,
+        weights, falls_back = allocate(
+            flow.gramian(),
             self.alpha,
-            active=present(flow),
+            active=presence(flow),
             rounding=rounding(flow.signals),
             on_stationary=self.on_stationary,
         )
-        falls_back = has_no_solution(weights ** (1 / self.alpha) * (gramian @ weights), gramian)
-        return flow.becomes(mix=weights.to(flow.mix).unsqueeze(0) @ flow.mix, falls_back=falls_back)
+        return flow.combined(weights, falls_back=falls_back)
 
     def __repr__(self) -> str:
         end = "" if self.on_stationary == "regularise" else f", on_stationary={self.on_stationary!r}"

@@ -65,7 +65,7 @@ class ImtlG(Reduce):
         if self.on_stationary == "zero":
             stops = stationarity(gramian) <= 10 * len(gramian) * rounding(flow.signals)
             weights = torch.where(stops, 0, weights)
-        return flow.becomes(mix=weights.to(flow.mix).unsqueeze(0) @ flow.mix, falls_back=falls_back)
+        return flow.combined(weights, falls_back=falls_back)
 
     def __repr__(self) -> str:
         given = [] if self.sign_guard else ["sign_guard=False"]

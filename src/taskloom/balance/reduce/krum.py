@@ -34,7 +34,7 @@ class Krum(Reduce):
 
     def forward(self, flow: Flow) -> Flow:
         weights = _select(flow.gramian(), present(flow), self.n_byzantine, self.n_selected)
-        return flow.becomes(mix=weights.to(flow.mix).unsqueeze(0) @ flow.mix)
+        return flow.combined(weights)
 
     def __repr__(self) -> str:
         return f"krum({self.n_byzantine}, {self.n_selected})"

@@ -14,7 +14,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from taskloom.balance._entries import present
+from taskloom.balance._entries import presence
 from taskloom.balance._features import at_features
 from taskloom.balance._solve import min_norm
 from taskloom.balance.base import Balancer, Need, Reduce, chain
@@ -58,13 +58,13 @@ class Mgda(Reduce):
     def forward(self, flow: Flow) -> Flow:
         gramian = flow.gramian()
         if self.normalise == "none":
-            weights = min_norm(gramian, active=present(flow))
+            weights = min_norm(gramian, active=presence(flow))
         else:
             lengths = self._lengths(gramian, flow)
-            weights = min_norm(gramian / lengths / lengths.unsqueeze(1), active=present(flow))
+            weights = min_norm(gramian / lengths / lengths.unsqueeze(1), active=presence(flow))
             if self.apply_to == "normalised":
                 weights = weights / lengths
-        return flow.becomes(mix=weights.to(flow.mix).unsqueeze(0) @ flow.mix)
+        return flow.combined(weights)
 
     def _lengths(self, gramian: Tensor, flow: Flow) -> Tensor:
         """What rows are divided by, (S,); 1 instead of 0, for absent tasks and zero gradients."""

@@ -59,7 +59,7 @@ class MoDo(Link):
         moves = (cross != 0).any()
         weight = torch.where(moves, moved, weight)
         entries.put_share(self.weight, weight, share, moves)
-        return flow.becomes(mix=weight.to(flow.mix).unsqueeze(0) @ flow.mix)
+        return flow.combined(weight)
 
     def __repr__(self) -> str:
         return f"modo({self.gamma}, {self.rho})"

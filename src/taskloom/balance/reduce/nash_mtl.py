@@ -11,12 +11,11 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from taskloom.balance._entries import present
+from taskloom.balance._entries import presence
 from taskloom.balance._every import Every
 from taskloom.balance._max_norm import MaxNorm
 from taskloom.balance._precision import rounding
-from taskloom.balance._solve import OnStationary, nash
-from taskloom.balance._stationarity import has_no_solution
+from taskloom.balance._solve import OnStationary, bargain, nash
 from taskloom.balance.base import Balancer, HeadGradient, Reduce, chain
 from taskloom.balance.flow import Flow
 from taskloom.errors import BalanceError
@@ -40,10 +39,13 @@ class Bargain(Reduce):
         return nash(gramian, on_stationary=self.on_stationary)
 
     def forward(self, flow: Flow) -> Flow:
-        gramian = flow.gramian()
-        weights = nash(gramian, active=present(flow), rounding=rounding(flow.signals), on_stationary=self.on_stationary)
-        falls_back = has_no_solution(weights * (gramian @ weights), gramian)
-        return flow.becomes(mix=weights.to(flow.mix).unsqueeze(0) @ flow.mix, falls_back=falls_back)
+        weights, falls_back = bargain(
+            flow.gramian(),
+            active=presence(flow),
+            rounding=rounding(flow.signals),
+            on_stationary=self.on_stationary,
+        )
+        return flow.combined(weights, falls_back=falls_back)
 
     def __repr__(self) -> str:
         return f"nash({'' if self.on_stationary == 'regularise' else f'on_stationary={self.on_stationary!r}'})"

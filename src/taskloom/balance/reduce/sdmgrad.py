@@ -42,7 +42,7 @@ class DirectedMinNorm(Reduce):
 
     def forward(self, flow: Flow) -> Flow:
         weights = _directed(flow.gramian(), present(flow), self.lambda_)
-        return flow.becomes(mix=weights.to(flow.mix).unsqueeze(0) @ flow.mix)
+        return flow.combined(weights)
 
     def __repr__(self) -> str:
         return f"sdmgrad({self.lambda_})"
@@ -93,7 +93,7 @@ class DirectedMinNormSteps(Link):
         weight = torch.where(moves, weight, start)
         entries.put_share(self.weight, weight, share, moves)
         directed = (weight + self.lambda_ * even) / (1 + self.lambda_)
-        return flow.becomes(mix=directed.to(flow.mix).unsqueeze(0) @ flow.mix)
+        return flow.combined(directed)
 
     def __repr__(self) -> str:
         return f"sdmgrad({self.lambda_}, mode='stochastic')"

@@ -114,7 +114,7 @@ class EqualTrackedNorms(Link):
         norms = torch.where(entries.is_there.to(norms.device), norms, 0)
         factors = torch.where(moves, _to_the_longest(norms, self.eps), 0)
         direction = factors.to(memory) @ corrected
-        return flow.becomes(mix=factors.to(flow.mix).unsqueeze(0) @ flow.mix, direction=direction)
+        return flow.combined(factors, direction=direction)
 
     def __repr__(self) -> str:
         return f"equal_norms(beta={self.beta})"

@@ -80,7 +80,7 @@ class ExcessMTL(Link):
         entries.put(self.first, torch.where(is_first, (first * seen + excess) / (seen + 1), first), moves)
         entries.put(self.seen, seen + 1, moves)
         held = torch.where(entries.is_there, entries.take(self.log_weight), -torch.inf)
-        return flow.becomes(mix=held.softmax(0).to(flow.mix).unsqueeze(0) @ flow.mix)
+        return flow.combined(held.softmax(0))
 
     def __repr__(self) -> str:
         return f"excess_mtl({self.step_size})"

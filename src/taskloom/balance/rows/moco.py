@@ -103,7 +103,7 @@ class MoCo(Link):
         entries.put_share(self.weight, weight, share, moves)
         self.seen.copy_(torch.where(moves, count, count - 1))
         direction = torch.where(moves, weight.to(memory) @ tracked, 0)
-        return flow.becomes(mix=weight.to(flow.mix).unsqueeze(0) @ flow.mix, direction=direction)
+        return flow.combined(weight, direction=direction)
 
     def __repr__(self) -> str:
         return f"moco(beta={self.beta}, gamma={self.gamma})"

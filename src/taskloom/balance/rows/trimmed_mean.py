@@ -33,7 +33,7 @@ class TrimmedMean(RowRule):
         rows = flow.rows()
         is_there = present(flow)
         direction = _trim(rows, is_there.to(rows.device), self.n_trim)
-        return flow.becomes(mix=uniform(is_there, flow.mix).unsqueeze(0) @ flow.mix, direction=direction)
+        return flow.combined(uniform(is_there, flow.mix), direction=direction)
 
     def __repr__(self) -> str:
         return f"trimmed_mean({self.n_trim})"
