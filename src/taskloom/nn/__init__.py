@@ -7,6 +7,7 @@ __getattr__, __dir__, __all__ = attach(
     {
         "Adapted": "encoders.adapted",
         "AdaShare": "adashare",
+        "AdaptiveSharing": "adaptive",
         "Attention": "attention.base",
         "BiLSTM": "encoders.bilstm",
         "BranchedNetworks": "branched",
@@ -77,6 +78,7 @@ __getattr__, __dir__, __all__ = attach(
         "check_partition": "partition",
         "default_head": "heads.default",
         "dry_run": "encoders.dry_run",
+        "error_affinity": "adaptive",
         "factory_of": "adapters",
         "feature_affinity": "branched",
         "fork": "fork",
@@ -92,7 +94,9 @@ __getattr__, __dir__, __all__ = attach(
         "resnet34": "encoders.resnet",
         "resnet50": "encoders.resnet",
         "sharing_table": "_table",
+        "spanning_rows": "thin",
         "stages_of": "adapters",
+        "thin_chain": "thin",
         "tree_from_affinity": "branched",
     },
 )

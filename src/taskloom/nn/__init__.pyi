@@ -6,6 +6,8 @@ from taskloom.nn._orthogonality import SubspaceOrthogonality as SubspaceOrthogon
 from taskloom.nn._table import sharing_table as sharing_table
 from taskloom.nn.adapters import factory_of as factory_of
 from taskloom.nn.adapters import stages_of as stages_of
+from taskloom.nn.adaptive import AdaptiveSharing as AdaptiveSharing
+from taskloom.nn.adaptive import error_affinity as error_affinity
 from taskloom.nn.adashare import AdaShare as AdaShare
 from taskloom.nn.attention._mask import PositionMask as PositionMask
 from taskloom.nn.attention.base import Attention as Attention
@@ -89,10 +91,13 @@ from taskloom.nn.sharing_graph import SharingGraph as SharingGraph
 from taskloom.nn.sluice import Sluice as Sluice
 from taskloom.nn.soft import SoftSharing as SoftSharing
 from taskloom.nn.soft_ordering import SoftOrdering as SoftOrdering
+from taskloom.nn.thin import spanning_rows as spanning_rows
+from taskloom.nn.thin import thin_chain as thin_chain
 
 __all__ = [
     "AdaShare",
     "Adapted",
+    "AdaptiveSharing",
     "Attention",
     "BiLSTM",
     "BranchedNetworks",
@@ -163,6 +168,7 @@ __all__ = [
     "check_partition",
     "default_head",
     "dry_run",
+    "error_affinity",
     "factory_of",
     "feature_affinity",
     "fork",
@@ -178,6 +184,8 @@ __all__ = [
     "resnet34",
     "resnet50",
     "sharing_table",
+    "spanning_rows",
     "stages_of",
+    "thin_chain",
     "tree_from_affinity",
 ]
