@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -11,7 +12,7 @@ from taskloom.engine.layers.graph import Graph
 from taskloom.engine.layers.proofs import Layer
 from taskloom.engine.replay.engine import ReplayEngine
 from taskloom.engine.replay.measure import MakePart, Replayed
-from taskloom.engine.replay.parts import exact_part
+from taskloom.engine.replay.parts import rounded_part
 from taskloom.engine.replay.precision import no_gain, quick_precision, read_precision
 
 __all__ = ["LowPrecisionEngine"]
@@ -74,8 +75,8 @@ class LowPrecisionEngine(ReplayEngine):
         return no_gain(graph, layers) or quick_precision(own.device) or "bfloat16 is not quicker on this device"
 
     def make_part(self, dtype: torch.dtype, losses: Sequence[Tensor | None]) -> MakePart:
-        """The exact rules, on gradients that are not."""
-        return exact_part
+        """The exact rules, on gradients that are rounded."""
+        return partial(rounded_part, dtype=dtype)
 
     def products_of(self, replayed: Replayed) -> tuple[Tensor, float | None]:
         """Products of all parts."""

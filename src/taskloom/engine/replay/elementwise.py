@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from taskloom.engine.replay.site import Gradient, Operation, Site
+from taskloom.engine.replay.site import Gradient, InPlace, Operation, Site
 
 __all__ = ["added", "multiplied", "scaled_entries", "summed_to"]
 
@@ -29,7 +29,7 @@ def scaled_entries(site: Site) -> Operation | None:
     shape = site.outside[0]
     if any(is_wanted and inside != shape for is_wanted, inside in zip(site.wanted, site.inside, strict=True)):
         return None
-    ones = torch.ones(shape, dtype=torch.float32, device=site.node._input_metadata[0].device)
+    ones = torch.ones((), device=site.node._input_metadata[0].device).expand(shape)
     slopes = site.own([ones, *[None] * (len(site.outside) - 1)])
     steep = [
         None if one is None or not want else one.to(site.dtype) for one, want in zip(slopes, site.wanted, strict=False)
@@ -39,7 +39,13 @@ def scaled_entries(site: Site) -> Operation | None:
         gradient = gradients[0]
         return [None if one is None or gradient is None else gradient * one for one in steep]
 
-    return apply
+    def overwrite(gradients: Sequence[Tensor | None]) -> Sequence[Gradient]:
+        (gradient,), (slope,) = gradients, steep
+        if gradient is None or slope is None or not gradient.is_contiguous():
+            return apply(gradients)
+        return [gradient.mul_(slope)]
+
+    return InPlace(apply, overwrite) if len(steep) == 1 else apply
 
 
 def added(signs: tuple[float, float]) -> Callable[[Site], Operation | None]:

@@ -15,7 +15,7 @@ from taskloom.engine.base import Cost, ParameterRows, ranks
 from taskloom.engine.layers.engine import LayerEngine
 from taskloom.engine.layers.graph import Graph
 from taskloom.engine.layers.pool import Pool
-from taskloom.engine.layers.products import own_precision, wide
+from taskloom.engine.layers.products import own_precision
 from taskloom.engine.layers.proofs import Layer, find_layers
 from taskloom.engine.replay.measure import MakePart, Replayed, measure_by_replay
 
@@ -156,10 +156,9 @@ def _watched(direction: Direction, products: Tensor, look_at: Callable[[float], 
 
     def watched(weights: Tensor) -> Sequence[Tensor | None]:
         found = direction(weights)
-        accurate = wide(products.device)
-        squares = [one.detach().to(accurate).square().sum().to(products.device) for one in found if one is not None]
+        norms = [torch.linalg.vector_norm(one.detach()).to(products) for one in found if one is not None]
         own = weights.to(products)
-        length = torch.stack(squares).sum() if squares else products.new_zeros(())
+        length = torch.stack(norms).square().sum() if norms else products.new_zeros(())
         whole = (own.abs() @ products.diagonal().clamp(min=0).sqrt()).square()
         if bool(torch.isfinite(length)) and float(whole) > 0:
             look_at(float((length - own @ products @ own).abs() / whole))

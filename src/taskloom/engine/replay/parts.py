@@ -16,7 +16,7 @@ from taskloom.engine.layers.pool import Lease
 from taskloom.engine.layers.proofs import Layer
 from taskloom.engine.replay.sketched import ConvolutionSketch, LinearSketch
 
-__all__ = ["can_be_sketched", "exact_part", "sketched_part"]
+__all__ = ["can_be_sketched", "exact_part", "rounded_part", "sketched_part"]
 
 
 def exact_part(layer: Layer, n_tasks: int, lease: Lease) -> Part:
@@ -29,12 +29,20 @@ def exact_part(layer: Layer, n_tasks: int, lease: Lease) -> Part:
     return LinearForm(layer, n_tasks, lease) if form else LinearGhost(layer, n_tasks, lease)
 
 
+def rounded_part(layer: Layer, n_tasks: int, lease: Lease, *, dtype: torch.dtype) -> Part:
+    """The same for gradients in some precision, in which products with a kernel are then made as well."""
+    part = exact_part(layer, n_tasks, lease)
+    if isinstance(part, LinearGhost):
+        part.dtype = dtype
+    return part
+
+
 def sketched_part(
     layer: Layer, n_tasks: int, lease: Lease, *, size: int, generator: Generator, dtype: torch.dtype
 ) -> Part:
     """The part of a layer with projected inputs; the exact one where projecting gains nothing."""
     if not can_be_sketched(layer, size):
-        return exact_part(layer, n_tasks, lease)
+        return rounded_part(layer, n_tasks, lease, dtype=dtype)
     kind = ConvolutionSketch if layer.kind == "convolution" else LinearSketch
     return kind(layer, n_tasks, lease, size=size, generator=generator, dtype=dtype)
 

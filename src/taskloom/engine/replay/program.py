@@ -12,7 +12,7 @@ from taskloom.engine._passing import passing_order
 from taskloom.engine.layers.frontier import Frontier
 from taskloom.engine.layers.graph import Edge, Graph
 from taskloom.engine.replay.operations import operation_at
-from taskloom.engine.replay.site import Gradient, Operation, Patch, site_of
+from taskloom.engine.replay.site import Gradient, InPlace, Operation, Patch, site_of
 
 __all__ = ["Program", "Take"]
 
@@ -46,11 +46,12 @@ class Program:
         """
         arrived = _Arrived()
         for edge, one in zip(self._frontier.edges, cotangents, strict=True):
-            arrived.add(edge, one.to(self._dtype))
+            arrived.add(edge, one.to(self._dtype), is_free=False)
         for node in self._order:
             gradients = [arrived.pop((node, output)) for output in range(len(node._input_metadata) or 1)]
             if all(one is None for one in gradients):
                 continue
+            is_free = len(gradients) == 1 and node not in take and arrived.was_free
             if node in take:
                 assert gradients[0] is not None
                 take[node](gradients[0])
@@ -60,9 +61,12 @@ class Program:
             operation = self._operations.pop(node, None) or self._made(node)
             if not is_last:
                 self._operations[node] = operation
-            for (child, output), gradient in zip(following, operation(gradients), strict=False):
+            change = operation.overwrite if is_free and isinstance(operation, InPlace) else operation
+            found = change(gradients)
+            is_free = is_free and len(found) == 1
+            for (child, output), gradient in zip(following, found, strict=False):
                 if gradient is not None and child is not None and child in self._wanted:
-                    arrived.add((child, output), gradient)
+                    arrived.add((child, output), gradient, is_free=is_free or _is_new(gradient, gradients))
 
     def _made(self, node: Any) -> Operation:
         following = self._graph.inputs[node]
@@ -76,21 +80,37 @@ class _Arrived:
     def __init__(self) -> None:
         self._whole: dict[Edge, Tensor] = {}
         self._parts: dict[Edge, list[Patch]] = {}
+        self._free: set[Edge] = set()
+        self.was_free = False
 
-    def add(self, edge: Edge, gradient: Gradient) -> None:
+    def add(self, edge: Edge, gradient: Gradient, *, is_free: bool) -> None:
+        """Add a gradient; its memory is free if nobody else looks at it."""
         if isinstance(gradient, Patch):
             self._parts.setdefault(edge, []).append(gradient)
         elif gradient is not None:
             before = self._whole.get(edge)
             self._whole[edge] = gradient if before is None else before + gradient
+            if is_free or before is not None:
+                self._free.add(edge)
 
     def pop(self, edge: Edge) -> Tensor | None:
+        """The gradient of an edge; ``was_free`` tells whether it may be written to."""
         whole, parts = self._whole.pop(edge, None), self._parts.pop(edge, None)
+        self.was_free = edge in self._free and parts is None
+        self._free.discard(edge)
         if parts is None:
             return whole
         node, output = edge
         together = _put_together(parts, tuple(node._input_metadata[output].shape))
         return together if whole is None else whole + together
+
+
+def _is_new(gradient: Gradient, given: Sequence[Tensor | None]) -> bool:
+    """Whether a gradient has memory of its own."""
+    if not isinstance(gradient, Tensor):
+        return False
+    memory = gradient.untyped_storage().data_ptr()
+    return all(one is None or one.untyped_storage().data_ptr() != memory for one in given)
 
 
 def _put_together(parts: Sequence[Patch], shape: tuple[int, ...]) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from taskloom.engine.layers.rows import shape_of
 
-__all__ = ["Gradient", "Maker", "Operation", "Patch", "Site", "site_of"]
+__all__ = ["Gradient", "InPlace", "Maker", "Operation", "Patch", "Site", "site_of"]
 
 Shape = tuple[int, ...]
 
@@ -38,6 +38,22 @@ class Patch:
 Gradient = Tensor | Patch | None
 Operation = Callable[[Sequence[Tensor | None]], Sequence[Gradient]]
 """From the gradients (c, *output) of the outputs of an operation, None for zero, to those of its inputs (c, *input)."""
+
+
+@dataclass(frozen=True)
+class InPlace:
+    """An operation that can write its result where the gradient was.
+
+    Args:
+        apply: the operation.
+        overwrite: the same, writing to the gradient that it is given.
+    """
+
+    apply: Operation
+    overwrite: Operation
+
+    def __call__(self, gradients: Sequence[Tensor | None]) -> Sequence[Gradient]:
+        return self.apply(gradients)
 
 
 @dataclass(frozen=True)

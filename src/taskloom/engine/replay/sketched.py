@@ -26,7 +26,7 @@ from taskloom.engine.layers.proofs import Layer
 
 __all__ = ["ConvolutionSketch", "LinearSketch", "SketchPart"]
 
-_ROWS_LOOKED_AT = 2048
+_ROWS_LOOKED_AT = 512
 """Rows of the inputs among which the strongest directions are looked for; a few thousand are as good as all."""
 
 
@@ -125,10 +125,10 @@ class LinearSketch(SketchPart):
         return some.T @ (some @ start)
 
     def project(self, call: int, basis: Tensor) -> Tensor:
-        columns = self.inputs[call] @ basis
+        columns = self.inputs[call].to(self.dtype) @ basis.to(self.dtype)
         if self.layer.bias is not None:
             columns = torch.cat([columns.new_ones(len(columns), 1), columns], dim=1)
-        return columns.to(self.dtype).T.contiguous()  # (r, n)
+        return columns.T.contiguous()  # (r, n)
 
     def weigh(self, call: int, gradients: Tensor) -> Tensor:
         return self.projected[call] @ gradients
