@@ -19,7 +19,10 @@ from taskloom.study.plans._networks import Shape
 from taskloom.study.problem import Problem
 
 NAMES = [candidate.name for candidate in architectures()]
-ALONE = {"relationship", "adashare", "learning_to_branch", "sharing_graph", "mmoe_dselect"}
+ALONE = {"relationship", "adashare", "learning_to_branch", "sharing_graph", "mmoe_dselect"} | {
+    "branched",
+    "fully_adaptive",
+}
 
 
 def multi_label() -> tl.MultiTaskData:

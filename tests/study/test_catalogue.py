@@ -41,7 +41,7 @@ def test_what_does_not_fit_is_left_out_with_the_reason(mixed, schools):
     assert all("different targets of the same rows" in reason for reason in left_out.values())
     chosen, left_out = choose("all", schools)
     assert names(chosen) == [name for name in NAMES if name not in left_out]
-    assert set(left_out) == {"hard_sharing_mgda_ub"}
+    assert set(left_out) == {"hard_sharing_mgda_ub", "fully_adaptive"}
     assert "common features" in left_out["hard_sharing_mgda_ub"]
 
 

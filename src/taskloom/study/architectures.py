@@ -16,7 +16,9 @@ from taskloom.nn import (
     MTAN,
     NDDR,
     PLE,
+    AdaptiveSharing,
     AdaShare,
+    BranchedNetworks,
     CrossStitch,
     FeatureTokens,
     LearningToBranch,
@@ -187,6 +189,20 @@ def _learning_to_branch(shape: Shape) -> MultiTaskModel:
     return LearningToBranch(_three_stages(shape), shape.tasks)
 
 
+def _branched(shape: Shape) -> MultiTaskModel:
+    return BranchedNetworks(_three_stages(shape), shape.tasks)
+
+
+def _adaptive(shape: Shape) -> MultiTaskModel:
+    return AdaptiveSharing(_three_stages(shape), shape.tasks)
+
+
+def _one_set_of_examples(data: MultiTaskData) -> str | None:
+    if data.task_ids is not None:
+        return "it compares how tasks err on the same examples, and here every task has examples of its own"
+    return None
+
+
 def _sharing_graph(shape: Shape) -> MultiTaskModel:
     return SharingGraph(_three_stages(shape), shape.tasks)
 
@@ -342,6 +358,20 @@ def architectures() -> tuple[Candidate, ...]:
             "learned sharing graph",
             "Layers are copied; what reads what is learned and pruned.",
             Together(_sharing_graph, _equal),
+        ),
+        _candidate(
+            "branched",
+            "branched networks",
+            "Single-task networks are compared; tasks that see inputs alike share layers of a new tree.",
+            Together(_branched, _equal, needs=_few_networks),
+            "S. Vandenhende et al., BMVC 2020, arXiv:1904.02920",
+        ),
+        _candidate(
+            "fully_adaptive",
+            "fully-adaptive sharing",
+            "Hard sharing that splits from the top where tasks find different examples hard.",
+            Together(_adaptive, _equal, needs=_one_set_of_examples),
+            "Y. Lu et al., CVPR 2017, arXiv:1611.05377",
         ),
         _candidate(
             "perceiver",
