@@ -95,4 +95,4 @@ def test_what_cannot_be_chosen(mixed):
 def test_common_head_networks_and_pooling_ask_for_equal_kinds():
     x = np.zeros((20, 1))
     data = MultiTaskData.from_tasks({"a": (x, np.arange(20.0)), "b": (x, np.arange(20.0))}, Regression())
-    assert set(choose("all", data)[1]) == {"hard_sharing_mgda_ub"}
+    assert set(choose("all", data)[1]) == {"hard_sharing_mgda_ub", "fully_adaptive"}
