@@ -146,13 +146,13 @@ def test_as_many_passes_as_labels(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
     trunk = trunk_of("mlp")
     counted: list[int] = []
-    original = LayerEngine._parts
+    original = LayerEngine._kind
 
     def counting(self: LayerEngine, *arguments: Any, **named: Any) -> Any:
         counted.append(int(named["by_row"]))
         return original(self, *arguments, **named)
 
-    monkeypatch.setattr(LayerEngine, "_parts", counting)
+    monkeypatch.setattr(LayerEngine, "_kind", counting)
     for labels, by_row in (("one", 1), ("two", 1), ("dense", 0)):
         mask = LABELS[labels](6, 24)
         z = trunk(torch.randn(24, 7, dtype=torch.float64))

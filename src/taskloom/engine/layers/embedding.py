@@ -14,7 +14,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from taskloom.engine.layers.part import Part, combined
+from taskloom.engine.layers.part import Part
 from taskloom.engine.layers.pool import Lease
 from taskloom.engine.layers.products import products
 from taskloom.engine.layers.proofs import Layer
@@ -66,7 +66,8 @@ class EmbeddingRows(Part):
 
     def combine(self, weights: Tensor) -> list[Tensor]:
         table = self.layer.weight.detach()
-        rows = combined(self.flat, weights).view(len(self.looked_up), -1).to(table.dtype)
+        weights = weights.detach().to(self.flat.device, self.flat.dtype)
+        rows = torch.mv(self.flat.T, weights).view(len(self.looked_up), -1).to(table.dtype)
         return [torch.zeros_like(table).index_copy_(0, self.looked_up, rows)]
 
     def rows(self) -> list[Tensor]:

@@ -16,13 +16,14 @@ from taskloom.engine.layers.graph import Graph
 from taskloom.engine.layers.heads import HeadGradients, through_heads
 from taskloom.engine.layers.layer_rows import LayerRows
 from taskloom.engine.layers.linear import LinearForm, LinearGhost, LinearRowGhost
-from taskloom.engine.layers.part import Part
+from taskloom.engine.layers.part import Blocks, Part
 from taskloom.engine.layers.passes import Passes
 from taskloom.engine.layers.plan import Batching, Plan, Rule, belongs_by_row, make_plan, rule_of, without_rows
-from taskloom.engine.layers.pool import Lease, Pool
+from taskloom.engine.layers.pool import Pool
 from taskloom.engine.layers.products import own_precision
 from taskloom.engine.layers.proofs import Layer
 from taskloom.engine.layers.remaining import RemainingRows
+from taskloom.engine.layers.room import Room
 from taskloom.errors import EngineError
 
 __all__ = ["LayerEngine"]
@@ -145,8 +146,14 @@ class LayerEngine:
                 self._remember(found=labels is not None)
                 plan = plan if labels is not None else without_rows(plan)
         by_row = labels is not None or plan.course == "one pass"
-        parts = self._parts(plan.layers, len(losses), lease, by_row=by_row)
-        rest = RemainingRows([parameters[one.place] for one in plan.remaining], len(losses), lease)
+        kinds = [self._kind(layer, len(losses), by_row=by_row) for layer in plan.layers]
+        remaining = [parameters[one.place] for one in plan.remaining]
+        room = Room([*_with_blocks(plan.layers, kinds), *remaining], len(losses), lease)
+        parts = [
+            kind(layer, len(losses), lease, room) if issubclass(kind, Blocks) else kind(layer, len(losses), lease)
+            for layer, kind in zip(plan.layers, kinds, strict=True)
+        ]
+        rest = RemainingRows(remaining, len(losses), lease, room)
         passes = Passes(graph, losses, parts, rest, {} if plan.frontier else leaves)
         with passes.taps:
             if plan.frontier is None or cotangents is None:
@@ -162,6 +169,7 @@ class LayerEngine:
             parts,
             rest,
             [one.place for one in plan.remaining],
+            room=room,
             layout=Layout(parameters),
             leaves=tuple(graph.leaves.values()),
             heads=heads or passes.heads,
@@ -174,18 +182,19 @@ class LayerEngine:
         self._wait = 1 if found else min(2 * self._wait, 64)
         self._next_look = self._n_steps + (0 if found else self._wait)
 
-    def _parts(self, layers: Sequence[Layer], n_tasks: int, lease: Lease, *, by_row: bool) -> list[Part]:
-        parts: list[Part] = []
-        for layer in layers:
-            is_by_row = by_row or belongs_by_row(layer)
-            kind: type[Part]
-            if layer.kind == "embedding":
-                kind = EmbeddingRows
-            elif layer.kind == "convolution":
-                kind = ConvolutionForm
-            elif rule_of(layer, n_tasks, self.rule, by_row=is_by_row) == "form":
-                kind = LinearForm
-            else:
-                kind = LinearRowGhost if is_by_row else LinearGhost
-            parts.append(kind(layer, n_tasks, lease))
-        return parts
+    def _kind(self, layer: Layer, n_tasks: int, *, by_row: bool) -> type[Part]:
+        """What keeps the task gradients of a layer."""
+        is_by_row = by_row or belongs_by_row(layer)
+        if layer.kind == "embedding":
+            return EmbeddingRows
+        if layer.kind == "convolution":
+            return ConvolutionForm
+        if rule_of(layer, n_tasks, self.rule, by_row=is_by_row) == "form":
+            return LinearForm
+        return LinearRowGhost if is_by_row else LinearGhost
+
+
+def _with_blocks(layers: Sequence[Layer], kinds: Sequence[type[Part]]) -> list[Tensor]:
+    """Parameters of the layers whose weight gradients are kept; weights first, so that they begin at even addresses."""
+    chosen = [layer for layer, kind in zip(layers, kinds, strict=True) if issubclass(kind, Blocks)]
+    return [layer.weight for layer in chosen] + [layer.bias for layer in chosen if layer.bias is not None]

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from taskloom.engine.base import Layout, ParameterRows
-from taskloom.engine.layers.part import Part
+from taskloom.engine.layers.part import Blocks, Part
 from taskloom.engine.layers.pool import Lease
 from taskloom.engine.layers.products import own_precision, wide
 from taskloom.engine.layers.remaining import RemainingRows
+from taskloom.engine.layers.room import Room
 
 __all__ = ["LayerRows"]
 
@@ -27,6 +28,7 @@ class LayerRows(ParameterRows):
         parts: layers with a rule.
         remaining: the other parameters.
         places: position of each of those among the parameters.
+        room: where these parameters, and layers whose weight gradients are kept, stand side by side.
         layout: all parameters, also those that no loss reaches.
         leaves: every leaf that the losses reach.
         heads: gradients of leaves outside that one task alone reaches.
@@ -40,6 +42,7 @@ class LayerRows(ParameterRows):
         remaining: RemainingRows,
         places: Sequence[int],
         *,
+        room: Room,
         layout: Layout,
         leaves: tuple[Tensor, ...],
         heads: Mapping[int, tuple[int, Tensor]],
@@ -51,6 +54,7 @@ class LayerRows(ParameterRows):
             "parts": tuple(parts),
             "remaining": remaining,
             "places": tuple(places),
+            "room": room,
             "layout": layout,
             "leaves": leaves,
             "heads": heads,
@@ -64,6 +68,7 @@ class LayerRows(ParameterRows):
     parts: tuple[Part, ...]
     remaining: RemainingRows
     places: tuple[int, ...]
+    room: Room
     lease: Lease
     dtype: torch.dtype | None
     factor: float
@@ -88,9 +93,9 @@ class LayerRows(ParameterRows):
         device = self.layout.parameters[0].device
         total = torch.zeros(self.n_tasks, self.n_tasks, dtype=wide(device), device=device)
         with own_precision(device):
-            for part in self.parts:
+            for part in self._with_own_memory():
                 total += part.gramian(self.dtype).to(device)
-            rest = self.remaining.gramian(self.dtype)
+            rest = self.room.gramian(self.dtype)
         if rest is not None:
             total += rest.to(device)
         return (total + total.T) / (2 * self.factor**2)
@@ -100,12 +105,18 @@ class LayerRows(ParameterRows):
         weights = weights / self.factor
         found: list[Tensor | None] = [None] * len(self.layout.parameters)
         with own_precision(self.layout.parameters[0].device):
-            for part in self.parts:
+            for part in self._with_own_memory():
                 for place, gradient in zip(part.layer.places, part.combine(weights), strict=True):
                     found[place] = gradient
-            for place, gradient in zip(self.places, self.remaining.combine(weights), strict=True):
-                found[place] = gradient
+            of_room = zip(map(id, self.room.parameters), self.room.combine(weights), strict=True)
+            known = dict(of_room)
+        for place, parameter in enumerate(self.layout.parameters):
+            if id(parameter) in known:
+                found[place] = known[id(parameter)]
         return found
+
+    def _with_own_memory(self) -> list[Part]:
+        return [part for part in self.parts if not (isinstance(part, Blocks) and part.is_guest)]
 
     def combine(self, weights: Tensor) -> tuple[Tensor, ...]:
         """J^T w per block, in the dtype of the block."""
@@ -117,6 +128,7 @@ class LayerRows(ParameterRows):
             self.parts,
             self.remaining,
             self.places,
+            room=self.room,
             layout=self.layout,
             leaves=self.leaves or (),
             heads={leaf: (task, gradient / factor) for leaf, (task, gradient) in self.heads.items()},

@@ -10,6 +10,7 @@ from torch import Tensor
 from taskloom.engine.layers.pool import Lease
 from taskloom.engine.layers.products import gramian_of
 from taskloom.engine.layers.proofs import Layer
+from taskloom.engine.layers.room import Room
 from taskloom.engine.layers.row_tasks import RowTasks
 
 __all__ = ["Blocks", "Part"]
@@ -64,12 +65,21 @@ class Blocks(Part):
     """A part that keeps the task gradients themselves, one block (K, *parameter) per parameter.
 
     Subclasses write :meth:`add`, and nothing else.
+
+    Args:
+        layer: the parameters and their uses.
+        n_tasks: number of rows K.
+        lease: where to take memory from.
+        room: where the blocks stand beside others, whose owner then makes products and combinations; default: by
+            themselves.
     """
 
-    def __init__(self, layer: Layer, n_tasks: int, lease: Lease) -> None:
+    def __init__(self, layer: Layer, n_tasks: int, lease: Lease, room: Room | None = None) -> None:
         super().__init__(layer, n_tasks, lease)
-        self.parameters = [layer.weight] if layer.bias is None else [layer.weight, layer.bias]
-        self.blocks = [lease.take((n_tasks, *one.shape), one.dtype, one.device) for one in self.parameters]
+        parameters = [layer.weight] if layer.bias is None else [layer.weight, layer.bias]
+        self.is_guest = room is not None
+        self.room = room or Room(parameters, n_tasks, lease)
+        self.blocks = [self.room.of(one) for one in parameters]
         self.is_fresh = [True] * n_tasks
 
     def add(self, inputs: Tensor, gradients: Tensor, call: int, tasks: slice, is_first: bool) -> None:
@@ -108,7 +118,7 @@ class Blocks(Part):
                     block[task].zero_()
 
     def rows(self) -> list[Tensor]:
-        return [block.view(self.n_tasks, -1) for block in self.blocks]
+        return [block.flatten(1) for block in self.blocks]
 
     def gramian(self, dtype: torch.dtype | None = None) -> Tensor:
         found = gramian_of(self.rows(), dtype)
@@ -116,13 +126,5 @@ class Blocks(Part):
         return found
 
     def combine(self, weights: Tensor) -> list[Tensor]:
-        return [
-            combined(block.view(self.n_tasks, -1), weights).view(one.shape)
-            for block, one in zip(self.blocks, self.parameters, strict=True)
-        ]
-
-
-def combined(block: Tensor, weights: Tensor) -> Tensor:
-    """J^T w of rows (K, p), in their dtype; half precision is added up in float32."""
-    accurate = torch.promote_types(block.dtype, torch.float32)
-    return torch.mv(block.to(accurate).T, weights.detach().to(block.device, accurate)).to(block.dtype)
+        assert not self.is_guest
+        return self.room.combine(weights)

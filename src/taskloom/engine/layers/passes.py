@@ -45,7 +45,7 @@ class Passes:
     ) -> None:
         self.graph, self.losses, self.remaining, self.leaves = graph, losses, remaining, leaves
         self.heads: HeadGradients = {}
-        self.rest = list(remaining.layout.parameters)
+        self.rest = list(remaining.parameters)
         self.calls = [(part, place, call) for part in parts for place, call in enumerate(part.layer.calls)]
         others = [*self.rest, *(leaf for of_task in leaves.values() for leaf in of_task)]
         self.taps = Taps(

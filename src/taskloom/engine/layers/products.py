@@ -11,7 +11,7 @@ from torch import Tensor
 __all__ = ["gramian_of", "own_precision", "products", "wide"]
 
 _COLUMNS = 1 << 10  # what the precision of the rows adds up before float64 takes over
-_COLUMNS_AT_ONCE = 1 << 18  # bounds the extra memory
+_NUMBERS_AT_ONCE = 1 << 18  # bounds the extra memory: of partial sums, and of columns in another precision
 _SHORT = 1 << 13  # columns up to which float64 from the start costs less than several operations
 _SMALL = 1 << 12  # columns below which blocks are put side by side before the product
 
@@ -42,9 +42,11 @@ def products(left: Tensor, right: Tensor, dtype: torch.dtype | None = None) -> T
         one = left.to(wide(left.device))
         return one @ (one if left is right else right.to(one.dtype)).T
     total: Tensor | None = None
-    for start in range(0, left.shape[1], _COLUMNS_AT_ONCE):
-        one = left[:, start : start + _COLUMNS_AT_ONCE].to(accurate)
-        other = one if left is right else right[:, start : start + _COLUMNS_AT_ONCE].to(accurate)
+    of_sums = _COLUMNS * max(1, _NUMBERS_AT_ONCE // (left.shape[0] * right.shape[0] or 1))
+    step = min(of_sums, _NUMBERS_AT_ONCE) if left.dtype != accurate else of_sums
+    for start in range(0, left.shape[1], step):
+        one = left[:, start : start + step].to(accurate)
+        other = one if left is right else right[:, start : start + step].to(accurate)
         whole = one.shape[1] // _COLUMNS * _COLUMNS
         if whole:
             stretches = [part[:, :whole].unflatten(1, (-1, _COLUMNS)).transpose(0, 1) for part in (one, other)]
