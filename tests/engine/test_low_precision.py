@@ -11,10 +11,12 @@ from tests.engine.layer_networks import CASES, heads_for, jacobian, masked_losse
 from torch import Tensor, nn
 
 import taskloom as tl
-from taskloom.engine import low_precision
+from taskloom.engine import lean, low_precision
 from taskloom.engine.combine import balance
+from taskloom.engine.lean import LeanEngine
 from taskloom.engine.low_precision import LowPrecisionEngine
 from taskloom.engine.replay import measure, precision
+from taskloom.engine.sketch import SketchedEngine
 from taskloom.errors import EngineError
 
 HANDED_OVER = {
@@ -194,6 +196,30 @@ def test_rows_with_few_labels_are_measured_exactly() -> None:
     engine = LowPrecisionEngine(torch.bfloat16)
     engine.rows(losses, [*trunk.parameters()])
     assert "few tasks" in engine.last.exact_because
+
+
+@pytest.mark.parametrize("kind", ["autocast", "half precision parameters"])
+@pytest.mark.parametrize("make", [LowPrecisionEngine, lambda: SketchedEngine(8, tolerance=None), LeanEngine])
+def test_graphs_in_half_precision(kind: str, make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(precision.torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True}, raising=False)
+    monkeypatch.setattr(lean, "_WORTH_IT", float("inf"))
+    network = Small()
+    with torch.autocast("cpu", torch.bfloat16, enabled=kind == "autocast"):
+        if kind != "autocast":
+            network = network.bfloat16()
+        dtype = next(network.parameters()).dtype
+        z = network.trunk(torch.randn(48, 20, generator=torch.Generator().manual_seed(0)).to(dtype))
+        losses: list[Any] = [(head(z).float() - k).square().mean() for k, head in enumerate(network.heads)]
+    parameters = [*network.trunk.parameters()]
+    rows, exact = make().rows(losses, parameters), jacobian(losses, parameters).double()
+    gramian, lengths = exact @ exact.T, exact.norm(dim=1)
+    error = float(((rows.gramian() - gramian) / (lengths[:, None] * lengths)).abs().max())
+    assert error < (0.6 if isinstance(make(), SketchedEngine) else 0.05)
+    weights = torch.tensor([1.0, 2.0, 0.5])
+    found = rows.gradients(weights)
+    assert {one.dtype for one in found if one is not None} == {dtype}
+    expected = exact.T @ weights.double()
+    assert float((flat(found, parameters).double() - expected).norm() / expected.norm()) < 0.02
 
 
 @pytest.mark.parametrize("balancer", [tl.graddrop, tl.moco])

@@ -54,8 +54,7 @@ def attention(site: Site) -> Operation | None:
         found = [gradient.new_empty(n_tasks, *shape) for shape in shapes]
         for task in range(n_tasks):  # together, every task would get a copy of the shares
             own = gradient[task].reshape(n_pairs, *gradient.shape[-2:])
-            steep = torch.bmm(own, turned).mul_(shares)
-            steep.sub_(shares * steep.sum(-1, keepdim=True))
+            steep = torch.ops.aten._softmax_backward_data(torch.bmm(own, turned), shares, -1, shares.dtype)
             of_query, of_key, of_value = (one[task].view(n_pairs, *one.shape[-2:]) for one in found)
             torch.bmm(steep, key, out=of_query)
             torch.bmm(steep.transpose(1, 2), query, out=of_key)
