@@ -82,7 +82,7 @@ class Diagnostics:
         if combination.falls_back is not None and bool(combination.falls_back):
             self.n_fallbacks += 1
         if gramian is not None:
-            squares = gramian.detach().diagonal().cpu().numpy()
+            squares = gramian.detach().diagonal().double().cpu().numpy()  # NumPy has no bfloat16
             if not squares.all():
                 here = [True] * len(squares) if active is None else active.tolist()
                 is_zero = [there and not square for there, square in zip(here, squares, strict=True)]

@@ -133,7 +133,8 @@ class MultiTaskModule(pl.LightningModule):
             self.diverged = True
             return None
         if self.measures_next_step:
-            self.last_gramian = self._gramian(self._present(losses, here))
+            meets = "shared" in self.phase.train
+            self.last_gramian = self._gramian(self._present(losses, here)) if meets else None
         self.__dict__["last_step"] = (losses.detach(), self._weights_of_all(active, all(here)), active)
         if self._logs:
             self._log_step()

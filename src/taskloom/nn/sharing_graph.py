@@ -193,14 +193,16 @@ class _Edges(nn.Module):
     def __init__(self, n_parents: int) -> None:
         super().__init__()
         self.parents: tuple[int, ...] = tuple(range(n_parents))
-        self.scores = nn.Parameter(torch.zeros(n_parents), requires_grad=n_parents > 1)
+        self.scores = nn.Parameter(torch.zeros(n_parents if n_parents > 1 else 0), requires_grad=n_parents > 1)
 
     def reset_parameters(self) -> None:
         """All parents alike."""
         nn.init.zeros_(self.scores)
 
     def shares(self) -> Tensor:
-        """(number of parents,), sums to 1."""
+        """(number of parents,), sums to 1; a single parent has no score."""
+        if len(self.parents) == 1:
+            return self.scores.new_ones(1)
         scores = self.scores.float() if self.scores.dtype in (torch.float16, torch.bfloat16) else self.scores
         return scores.softmax(0)
 
@@ -219,5 +221,6 @@ class _Edges(nn.Module):
     def keep(self, parents: Sequence[int]) -> None:
         """Forget all parents but some."""
         places = [self.parents.index(parent) for parent in parents]
+        scores = self.scores.detach()[places] if len(parents) > 1 else self.scores.detach()[:0]
         self.parents = tuple(parents)
-        self.scores = nn.Parameter(self.scores.detach()[places].clone(), requires_grad=len(parents) > 1)
+        self.scores = nn.Parameter(scores.clone(), requires_grad=len(parents) > 1)
