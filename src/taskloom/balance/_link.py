@@ -33,8 +33,7 @@ class Link(nn.Module):
         remembers: True when ``forward`` or ``observe`` changes buffers: the link's next answer depends on this step.
         looks_at_features: True when its Gramian and rows are those of the features at the cut, not of the parameters.
         n_batches: how many independent batches it looks at in one step; 1 for nearly all.
-        learns_from_first: True when the step is made of the first of several batches and the others are only looked at;
-            else it is made of the last one (of the mean of two).
+        learns_from_first: True when the step is made of the first of several batches, not of the last (or both of two).
         head_gradient: what the method's paper does with heads; None when the link has no say.
 
     Example:

@@ -28,7 +28,7 @@ _LOOP_UP_TO = 4
 
 
 class TensorFactorised(MultiTaskModel):
-    """One encoder per task, whose weights are combinations of common ones: ``W_t = basis . s_t``.
+    """One encoder per task, whose weights are combinations of common ones.
 
     Between independent networks (full rank) and hard sharing (rank 1 with equal s_t): how much is shared, and in which
     layers, is learned with the factors. Matrices and kernels are generated; biases and other vectors stay the task's.

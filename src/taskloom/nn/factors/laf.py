@@ -33,7 +33,9 @@ class DenseBasis(Basis):
 
 @dataclass(frozen=True)
 class LAF(Factorisation):
-    """``W = L S``, W unfolded to (d_1 ... d_p, K): r basis weights, r numbers per task; at most min(d_1 ... d_p, K).
+    """Last axis flattening: r basis weights, and r numbers per task.
+
+        W = L S,   W unfolded to a matrix of D rows and K columns,   r at most min(D, K)
 
     Parameters: ``r (d_1 ... d_p + K)``.
 

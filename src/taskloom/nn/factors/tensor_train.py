@@ -14,7 +14,9 @@ __all__ = ["TensorTrain", "TensorTrainBasis"]
 
 
 class TensorTrainBasis(Basis):
-    """``G_1[i_1] G_2[i_2] ... G_p[i_p]``.
+    """A chain of cores.
+
+        G_1[i_1] G_2[i_2] .. G_p[i_p]
 
     Args:
         cores: G_m of shape (r_(m-1), d_m, r_m) with r_0 = 1, one per axis but that of the tasks.
@@ -38,7 +40,9 @@ class TensorTrainBasis(Basis):
 
 @dataclass(frozen=True)
 class TensorTrain(Factorisation):
-    """``W[i_1, .., i_p, t] = G_1[i_1] ... G_p[i_p] s_t``, cut after cut by singular values.
+    """A chain of cores, cut after cut by singular values.
+
+        W[i_1, .., i_p, t] = G_1[i_1] .. G_p[i_p] s_t
 
     There are p cuts; the rank of each is at most the product of the lengths on either side. Parameters:
     ``sum_m r_(m-1) d_m r_m``.

@@ -14,7 +14,9 @@ __all__ = ["Tucker", "TuckerBasis"]
 
 
 class TuckerBasis(Basis):
-    """``core x_1 U_1 ... x_p U_p``.
+    """A small core with a factor for every axis.
+
+        core x_1 U_1 x_2 U_2 .. x_p U_p
 
     Args:
         core: (r_1, .., r_p, r).
@@ -39,7 +41,9 @@ class TuckerBasis(Basis):
 
 @dataclass(frozen=True)
 class Tucker(Factorisation):
-    """``W = core x_1 U_1 ... x_(p+1) U_(p+1)``, from the higher-order singular value decomposition.
+    """A core and a factor per axis, from the higher-order singular value decomposition.
+
+        W = core x_1 U_1 .. x_(p+1) U_(p+1)
 
     Every axis has a rank of its own, the task axis last. Parameters: ``r_1 ... r_(p+1) + sum_m d_m r_m``.
 

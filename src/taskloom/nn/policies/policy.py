@@ -50,11 +50,11 @@ class Policy(nn.Module):
         self.register_buffer("temperature", torch.tensor(float(temperature), dtype=torch.float64))
 
     def probabilities(self) -> Tensor:
-        """Probability of every option, (*shape, m)."""
+        """Probability of every option, (..., m)."""
         return self._logits().softmax(-1)
 
     def sample(self, *, hard: bool = False) -> Tensor:
-        """A sample of every choice, (*shape, m), rows that sum to 1."""
+        """A sample of every choice, (..., m), rows that sum to 1."""
         logits = self._logits()
         uniform = torch.rand_like(logits).clamp(min=torch.finfo(logits.dtype).tiny)
         noise = -torch.log((-torch.log(uniform)).clamp(min=torch.finfo(logits.dtype).tiny))
@@ -65,7 +65,7 @@ class Policy(nn.Module):
         return one_hot + soft - soft.detach()
 
     def choices(self) -> Tensor:
-        """The most probable options, int64 (*shape); the first of equals."""
+        """The most probable options, int64 in the shape of the array; the first of equals."""
         return self.logits.detach().argmax(-1)
 
     def _logits(self) -> Tensor:
