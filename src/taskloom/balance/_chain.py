@@ -164,7 +164,7 @@ class Chain(Link):
         names = tuple(tasks) if tasks is not None else self.tasks or anonymous(losses.shape[0])
         signals = Signals(names, losses, gramian, rows, active, last_layer, cross, step)
         require(self, self, signals, draws)
-        flow = self(replace(Flow.start(signals), draws=draws))
+        flow = self(Flow.start(signals, draws))
         if flow.n_rows > 1 and all(isinstance(link, Scale) for link in self):
             flow = flow.becomes(mix=flow.mix.sum(0, keepdim=True))  # scales alone: the weighted sum of the losses
         if flow.n_rows != 1:

@@ -48,7 +48,9 @@ def norm_of(flow: Flow, link: Link) -> Tensor:
     if flow.direction is not None:
         norm: Tensor = torch.linalg.vector_norm(flow.direction.detach())
         return norm.to(flow.mix)
-    return flow.gramian()[0, 0].clamp(min=0).sqrt()
+    assert flow.signals.gramian is not None
+    row = flow.mix.detach()[0]
+    return torch.dot(row, flow.signals.gramian.detach().to(row) @ row).clamp(min=0).sqrt()
 
 
 def multiply(flow: Flow, factor: Tensor) -> Flow:

@@ -17,7 +17,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["Array", "each_gramian", "each_target", "is_plain", "operator"]
+__all__ = [
+    "Array",
+    "each",
+    "each_gramian",
+    "falls_back",
+    "is_finite",
+    "is_plain",
+    "like_a_row",
+    "like_a_row_and_a_flag",
+    "operator",
+    "symmetric",
+]
 
 Array = NDArray[np.float64]
 
@@ -26,43 +37,46 @@ Array = NDArray[np.float64]
 
 
 def each_gramian(
-    solve: Callable[[Array], tuple[Array, bool]], gramian: Tensor, active: Tensor | None
+    solve: Callable[..., tuple[Array, bool]], gramian: Tensor, active: Tensor | None, *given: Tensor
 ) -> tuple[Tensor, NDArray[np.bool_]]:
     """A solver on every matrix (..., K, K): weights (..., K), and what it says of the solution, (...).
 
-    Rows that are not there (``active`` is False, (..., K)) do not take part and get 0. NaN, and True, for matrices that
-    are not finite: among many networks one may have diverged.
+    It is called with a matrix and what else is given for its rows, (..., K). Rows that are not there (``active`` is
+    False, (..., K)) do not take part and get 0. NaN, and True, where numbers are not finite: among many networks one
+    may have diverged.
     """
-    matrices = _on_host(gramian)
+    matrices, rows = _on_host(gramian), [_on_host(one) for one in given]
     if matrices.ndim == 2 and active is None:
-        weights, is_solved = _guarded(solve, matrices)
+        weights, is_solved = _guarded(solve, matrices, *rows)
         return torch.from_numpy(weights).to(gramian), np.array(is_solved)
     n = matrices.shape[-1]
-    flat = matrices.reshape(-1, n, n)
-    present = None if active is None else np.broadcast_to(active.cpu().numpy(), matrices.shape[:-1]).reshape(-1, n)
+    flat, flat_rows = matrices.reshape(-1, n, n), [one.reshape(-1, n) for one in rows]
+    there = True if active is None else active.cpu().numpy()
+    present = np.broadcast_to(there, matrices.shape[:-1]).reshape(-1, n)
     found, solved = np.zeros((len(flat), n)), np.ones(len(flat), np.bool_)
     for number, matrix in enumerate(flat):
-        if present is None or present[number].all():
-            found[number], solved[number] = _guarded(solve, matrix)
-        elif present[number].any():
-            kept = np.flatnonzero(present[number])
-            found[number, kept], solved[number] = _guarded(solve, matrix[np.ix_(kept, kept)])
+        kept = np.flatnonzero(present[number])
+        own = [one[number, kept] for one in flat_rows]
+        if len(kept):
+            found[number, kept], solved[number] = _guarded(solve, matrix[np.ix_(kept, kept)], *own)
     weights = found.reshape(matrices.shape[:-1])
     return torch.from_numpy(weights).to(gramian), solved.reshape(matrices.shape[:-2])
 
 
-def each_target(solve: Callable[[Array, Array], Array], gramian: Tensor, targets: Tensor) -> Tensor:
-    """A solver on every matrix (..., K, K) with its rows (..., R, K); NaN where something is not finite."""
-    matrices, rows = _on_host(gramian), _on_host(targets)
-    if matrices.ndim == 2 and np.isfinite(matrices.sum() + rows.sum()):
-        return torch.from_numpy(solve((matrices + matrices.T) / 2, rows)).to(gramian)
-    n = matrices.shape[-1]
-    found = np.empty_like(rows)
-    results, given = found.reshape(-1, *rows.shape[-2:]), rows.reshape(-1, *rows.shape[-2:])
-    for number, matrix in enumerate(matrices.reshape(-1, n, n)):
-        is_finite = np.isfinite(matrix.sum()) and np.isfinite(given[number].sum())
-        results[number] = solve((matrix + matrix.T) / 2, given[number]) if is_finite else np.nan
-    return torch.from_numpy(found).to(gramian)
+def each(solve: Callable[..., tuple[Array, ...]], *given: Tensor) -> tuple[Tensor, ...]:
+    """A solver on every member of batches of matrices (..., R, C); its results are matrices too."""
+    arrays, like = [_on_host(one) for one in given], given[0]
+    if arrays[0].ndim == 2:
+        return tuple(torch.from_numpy(one).to(like) for one in solve(*arrays))
+    batch = arrays[0].shape[:-2]
+    results = [solve(*members) for members in zip(*(one.reshape(-1, *one.shape[-2:]) for one in arrays), strict=True)]
+    stacked = [np.stack(parts) for parts in zip(*results, strict=True)]
+    return tuple(torch.from_numpy(one.reshape(*batch, *one.shape[1:])).to(like) for one in stacked)
+
+
+def falls_back(solved: NDArray[np.bool_], gramian: Tensor) -> Tensor:
+    """Where a solver has found no solution, bool (...); uses the memory of what it is given."""
+    return torch.from_numpy(np.logical_not(solved, out=solved)).to(gramian.device)
 
 
 def _on_host(given: Tensor) -> Array:
@@ -70,10 +84,20 @@ def _on_host(given: Tensor) -> Array:
     return found
 
 
-def _guarded(solve: Callable[[Array], tuple[Array, bool]], matrix: Array) -> tuple[Array, bool]:
-    if not np.isfinite(matrix.sum()):
+def _guarded(solve: Callable[..., tuple[Array, bool]], matrix: Array, *given: Array) -> tuple[Array, bool]:
+    if not all(map(is_finite, (matrix, *given))):
         return np.full(len(matrix), np.nan), True
-    return solve((matrix + matrix.T) / 2)
+    return solve(symmetric(matrix), *given)
+
+
+def is_finite(matrix: Array) -> bool:
+    """Whether all numbers are."""
+    return bool(np.isfinite(matrix.sum()))
+
+
+def symmetric(matrix: Array) -> Array:
+    """What rounding has left unsymmetric, symmetric."""
+    return (matrix + matrix.T) / 2
 
 
 # -- operators --------------------------------------------------------------------------------------------------------
@@ -89,7 +113,7 @@ def operator(
 
     Args:
         name: of the operator.
-        arguments: in the language of operator schemas; the first two are tensors, with batch dimensions in front.
+        arguments: in the language of operator schemas; tensors, with batch dimensions in front, come first.
         solve: makes the results, on any device.
         fake: makes empty tensors of the right shapes.
         n_results: number of tensors that it returns.
@@ -101,12 +125,12 @@ def operator(
 
     def batched(info: Any, in_dims: Sequence[int | None], *given: Any) -> tuple[Any, Any]:
         def in_front(argument: Any, dim: int | None) -> Any:
-            if argument is None:
-                return None
+            if not isinstance(argument, Tensor):
+                return argument
             return argument.expand(info.batch_size, *argument.shape) if dim is None else argument.movedim(dim, 0)
 
-        tensors = [in_front(one, dim) for one, dim in zip(given[:2], in_dims[:2], strict=True)]
-        return found(*tensors, *given[2:]), 0 if n_results == 1 else (0,) * n_results
+        batches = [in_front(one, dim) for one, dim in zip(given, in_dims, strict=True)]
+        return found(*batches), 0 if n_results == 1 else (0,) * n_results
 
     torch.library.register_fake(f"taskloom::{name}", fake, lib=_LIBRARY)
     torch.library.register_vmap(f"taskloom::{name}", batched, lib=_LIBRARY)
@@ -115,6 +139,16 @@ def operator(
         return solve(gramian, *given) if is_plain(gramian) else found(gramian, *given)
 
     return called
+
+
+def like_a_row(gramian: Tensor, *rest: Any) -> Tensor:
+    """Shape of weights, for fakes."""
+    return gramian.new_empty(gramian.shape[:-1])
+
+
+def like_a_row_and_a_flag(gramian: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
+    """Shapes of weights and of a bool, for fakes."""
+    return like_a_row(gramian), gramian.new_empty(gramian.shape[:-2], dtype=torch.bool)
 
 
 def is_plain(tensor: Tensor) -> bool:

@@ -1,15 +1,24 @@
-"""The solvers of :mod:`taskloom.solvers` as operations on tensors, and the projection on the simplex."""
+"""The solvers of :mod:`taskloom.solvers` as operations on tensors."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from taskloom.balance._operators import Array, each_gramian, each_target, operator
-from taskloom.errors import BalanceError
+from taskloom.balance._operators import (
+    Array,
+    each,
+    each_gramian,
+    falls_back,
+    is_finite,
+    like_a_row,
+    like_a_row_and_a_flag,
+    operator,
+    symmetric,
+)
 from taskloom.solvers import conflict_averse as _conflict_averse
 from taskloom.solvers import dual_cone as _dual_cone
 from taskloom.solvers import fair as _fair
@@ -26,7 +35,6 @@ __all__ = [
     "fair",
     "min_norm",
     "nash",
-    "project_simplex",
 ]
 
 OnStationary = Literal["regularise", "zero"]
@@ -167,8 +175,8 @@ def bargain(
         >>> bargain(torch.tensor([[1.0, -1.0], [-1.0, 1.0]]), on_stationary="zero")
         (tensor([0., 0.]), tensor(True))
     """
-    weights, falls_back = _nash_of(gramian.detach(), active, rounding, on_stationary == "regularise")
-    return weights, falls_back
+    weights, is_unsolved = _nash_of(gramian.detach(), active, rounding, on_stationary == "regularise")
+    return weights, is_unsolved
 
 
 def fair(
@@ -222,55 +230,8 @@ def allocate(
         >>> allocate(torch.tensor([[1.0, -1.0], [-1.0, 1.0]]), 2.0, on_stationary="zero")
         (tensor([0., 0.]), tensor(True))
     """
-    weights, falls_back = _fair_of(gramian.detach(), active, alpha, rounding, on_stationary == "regularise")
-    return weights, falls_back
-
-
-def project_simplex(v: Tensor, low: float = 0.0, high: float = 1.0) -> Tensor:
-    """Nearest point with entries between ``low`` and ``high`` that sum to 1, along the last axis.
-
-    Tensor operations only: it runs under every transform and on every device, and lets gradients pass.
-
-    Args:
-        v: shape (..., S).
-        low: smallest entry, at most 1 / S.
-        high: largest entry, at least 1 / S.
-
-    Returns:
-        shape (..., S).
-
-    Raises:
-        BalanceError: no point satisfies the bounds.
-
-    Example:
-        >>> project_simplex(torch.tensor([0.5, 0.8, -1.0]))
-        tensor([0.3500, 0.6500, 0.0000])
-        >>> project_simplex(torch.tensor([0.5, 0.8, -1.0]), low=0.1, high=0.5)
-        tensor([0.4000, 0.5000, 0.1000])
-    """
-    n = v.shape[-1]
-    if not low * n <= 1 + 1e-12 <= high * n + 2e-12:
-        raise BalanceError(f"no {n} numbers between {low} and {high} sum to 1; {low} <= 1/{n} <= {high} is needed")
-    left = 1 - low * n  # what is to be shared out above the lower bound
-    if low + left <= high:
-        ordered = v.sort(dim=-1, descending=True).values
-        counts = torch.arange(1, n + 1, dtype=v.dtype, device=v.device)
-        thresholds = (ordered.cumsum(-1) - left) / counts  # of the first 1, 2, ... entries alone
-        last = (ordered > thresholds).sum(-1, keepdim=True).clamp(min=1) - 1
-        return (v - thresholds.gather(-1, last)).clamp(min=0) + low
-    # bisection for the shift that makes the clipped entries sum to 1, then its value on the entries between the bounds
-    smallest, largest = v.amin(-1, keepdim=True) - high, v.amax(-1, keepdim=True) - low
-    for _ in range(_BISECTIONS):
-        middle = (smallest + largest) / 2
-        too_small = (v - middle).clamp(low, high).sum(-1, keepdim=True) > 1
-        smallest, largest = torch.where(too_small, middle, smallest), torch.where(too_small, largest, middle)
-    clipped = (v - (smallest + largest) / 2).clamp(low, high)
-    free = (clipped > low) & (clipped < high)
-    excess = clipped.sum(-1, keepdim=True) - 1
-    return (clipped - free * excess / free.sum(-1, keepdim=True).clamp(min=1)).clamp(low, high)
-
-
-_BISECTIONS = 60
+    weights, is_unsolved = _fair_of(gramian.detach(), active, alpha, rounding, on_stationary == "regularise")
+    return weights, is_unsolved
 
 
 # -- the operators ----------------------------------------------------------------------------------------------------
@@ -306,7 +267,7 @@ def _solve_nash(gramian: Tensor, active: Tensor | None, rounding: float, regular
         return _nash.bargain(matrix, tolerance=_tolerance(matrix, rounding), regularise=regularise)
 
     weights, solved = each_gramian(solve, gramian, active)
-    return weights, torch.as_tensor(~solved, device=gramian.device)
+    return weights, falls_back(solved, gramian)
 
 
 def _solve_fair(
@@ -318,43 +279,40 @@ def _solve_fair(
         return _fair.allocate(matrix, alpha, tolerance=_tolerance(matrix, rounding), regularise=regularise)
 
     weights, solved = each_gramian(solve, gramian, active)
-    return weights, torch.as_tensor(~solved, device=gramian.device)
+    return weights, falls_back(solved, gramian)
 
 
 def _solve_dual_cone(gramian: Tensor, u: Tensor) -> Tensor:
-    return each_target(_dual_cone.dual_cone, gramian, u)
+    def solve(matrix: Array, rows: Array) -> tuple[Array]:
+        if not (is_finite(matrix) and is_finite(rows)):
+            return (np.full_like(rows, np.nan),)
+        return (_dual_cone.dual_cone(symmetric(matrix), rows),)
+
+    return each(solve, gramian, u)[0]
 
 
-def _like_a_row(gramian: Tensor, *rest: Any) -> Tensor:
-    return gramian.new_empty(gramian.shape[:-1])
-
-
-def _like_a_row_and_a_flag(gramian: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
-    return _like_a_row(gramian), gramian.new_empty(gramian.shape[:-2], dtype=torch.bool)
-
-
-_min_norm_of = operator("min_norm", "Tensor gramian, Tensor? active", solve=_solve_min_norm, fake=_like_a_row)
+_min_norm_of = operator("min_norm", "Tensor gramian, Tensor? active", solve=_solve_min_norm, fake=like_a_row)
 _conflict_averse_of = operator(
-    "conflict_averse", "Tensor gramian, Tensor? active, float c", solve=_solve_conflict_averse, fake=_like_a_row
+    "conflict_averse", "Tensor gramian, Tensor? active, float c", solve=_solve_conflict_averse, fake=like_a_row
 )
 _conflict_averse_weights_of = operator(
     "conflict_averse_weights",
     "Tensor gramian, Tensor? active, float c, float rounding",
     solve=_solve_conflict_averse_weights,
-    fake=_like_a_row,
+    fake=like_a_row,
 )
 _nash_of = operator(
     "nash",
     "Tensor gramian, Tensor? active, float rounding, bool regularise",
     solve=_solve_nash,
-    fake=_like_a_row_and_a_flag,
+    fake=like_a_row_and_a_flag,
     n_results=2,
 )
 _fair_of = operator(
     "fair",
     "Tensor gramian, Tensor? active, float alpha, float rounding, bool regularise",
     solve=_solve_fair,
-    fake=_like_a_row_and_a_flag,
+    fake=like_a_row_and_a_flag,
     n_results=2,
 )
 _dual_cone_of = operator(

@@ -194,7 +194,7 @@ class Flow:
     falls_back: Tensor | None = None
 
     @classmethod
-    def start(cls, signals: Signals) -> Flow:
+    def start(cls, signals: Signals, draws: Tensor | None = None) -> Flow:
         """The flow before the first link: the identity. Weights are solved in float64 wherever there is a Gramian."""
         losses = signals.losses
         dtype = torch.promote_types(losses.dtype, torch.float32)
@@ -207,6 +207,7 @@ class Flow:
             penalty=torch.zeros((), dtype=dtype, device=losses.device),
             head=torch.ones(signals.n_tasks, dtype=dtype, device=losses.device),
             is_start=True,
+            draws=draws,
         )
 
     @property

@@ -83,9 +83,11 @@ def _violation(H: Array, c: Array, z: Array) -> Array:
 def _by_factor(H: Array, c: Array) -> Array:
     """On a factor; by the tableau where that was not exact."""
     lapack, nnls = _scipy()
-    found, hard = _of_one_index(H, c)
-    if not len(hard):
-        return found
+    found, hard = np.zeros_like(c), np.flatnonzero(c.min(1) < 0)
+    if np.count_nonzero(c < 0) <= 3 * len(hard):
+        found, hard = _of_one_index(H, c)
+        if not len(hard):
+            return found
     # H = A^T A by a Cholesky factorisation that takes the rows farthest from the span of the others first
     lower, order, rank, _ = lapack.dpstrf(H, lower=1, tol=_DEPENDENT)
     order = order - 1

@@ -1,12 +1,9 @@
 """GradVac: task gradients are turned towards each other up to the similarity they usually have.
 
-For every task i, start from ``x = g_i`` and visit the other tasks j in random order; with ``phi = cos(x, g_j)`` and the
-target ``t_ij``, where ``phi < t_ij``:
-
-    x <- x + a g_j,   a = ||x|| (t sqrt(1 - phi^2) - phi sqrt(1 - t^2)) / (||g_j|| sqrt(1 - t^2))
-
-which makes ``cos(x, g_j) = t_ij``; then ``t_ij <- (1 - beta) t_ij + beta phi`` with phi as it was before. ``t = 0``
-throughout is PCGrad. With ``x = J^T c``: ``x . g_j = (G c)_j`` and ``||x||^2 = c^T G c``.
+For every task i, start from ``x = g_i`` and visit the other tasks j in random order. With the target ``t_ij``, where
+``cos(x, g_j) < t_ij``, ``x`` is turned towards ``g_j`` until the cosine is ``t_ij``; the target is a running mean of
+the cosines that were found. ``t = 0`` throughout is PCGrad. The solver, on inner products, is
+:mod:`taskloom.solvers.vaccine`.
 """
 
 from __future__ import annotations
@@ -14,21 +11,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from taskloom.balance._entries import Entries
+from taskloom.balance._operators import Array, each, is_finite, operator, symmetric
 from taskloom.balance.base import Balancer, Mix, chain
 from taskloom.balance.flow import Flow
 from taskloom.balance.reduce.mean import mean
 from taskloom.balance.reduce.sum import sum_
 from taskloom.errors import BalanceError
+from taskloom.solvers import vaccine as _vaccine
 from taskloom.task import Task
 
 __all__ = ["Vaccinate", "gradvac", "vaccinate"]
-
-_HIGHEST = 1 - 1e-6  # of a target: at 1 no finite multiple of g_j reaches it
-_VANISHED = 1e-14  # ||x||^2 relative to (sum |c_i| n_i)^2: x has been projected away, its cosines are rounding
 
 
 class Vaccinate(Mix):
@@ -79,7 +76,7 @@ class Vaccinate(Mix):
             keys = flow.draws.to(gramian.device)
         places = entries.positions
         target = self.target if places is None else self.target[places][:, places]
-        mix, target = _vaccinate(gramian, target.to(gramian), keys, self.beta)
+        mix, target = _turned(gramian, target.to(gramian), keys.to(gramian), self.beta)
         if places is None:
             self.target.copy_(target)
         else:
@@ -90,32 +87,25 @@ class Vaccinate(Mix):
         return f"vaccinate({self.beta})" if self.order == "random" else f"vaccinate({self.beta}, {self.order!r})"
 
 
-def _vaccinate(gramian: Tensor, target: Tensor, keys: Tensor, beta: float) -> tuple[Tensor, Tensor]:
-    """Coefficients C (S, S) of the turned rows and the next targets; row i visits others by ascending ``keys[i]``."""
-    n_rows = len(gramian)
-    mix = torch.eye(n_rows, dtype=gramian.dtype, device=gramian.device)
-    keys = torch.where(mix.bool(), torch.inf, keys.to(gramian.dtype))
-    visits = keys.argsort(dim=1)[:, : n_rows - 1]  # (S, S-1)
-    squares = gramian.diagonal()
-    norms = squares.clamp(min=0).sqrt()
-    inner = gramian  # (S, S), x_i . g_j, kept up to date
-    for visit in visits.split(1, dim=1):  # (S, 1)
-        partner = visit.squeeze(1)
-        own = (mix * inner).sum(1)  # ||x_i||^2
-        size = mix.abs() @ norms
-        counts = (own > _VANISHED * size.square()) & (squares[partner] > 0)
-        length, partner_norm = (torch.where(counts, one, 1.0) for one in (own.clamp(min=0).sqrt(), norms[partner]))
-        similarity = (inner.gather(1, visit).squeeze(1) / (length * partner_norm)).clamp(-1, 1)
-        goal = target.gather(1, visit).squeeze(1)
-        held = goal.clamp(-_HIGHEST, _HIGHEST)
-        across = (1 - held.square()).sqrt()
-        step = length * (held * (1 - similarity.square()).sqrt() - similarity * across) / (partner_norm * across)
-        step = torch.where(counts & (similarity < held), step, 0)
-        mix = mix.scatter_add(1, visit, step.unsqueeze(1))
-        inner = inner + step.unsqueeze(1) * gramian[partner]
-        goal = torch.where(counts, (1 - beta) * goal + beta * similarity, goal)
-        target = target.scatter(1, visit, goal.unsqueeze(1))
-    return mix, target
+def _turn(gramian: Tensor, target: Tensor, keys: Tensor, beta: float) -> tuple[Tensor, Tensor]:
+    """Coefficients C (S, S) of the turned rows and the next targets (S, S)."""
+
+    def solve(matrix: Array, before: Array, order: Array) -> tuple[Array, ...]:
+        if not is_finite(matrix):
+            return np.full_like(matrix, np.nan), before.copy()
+        return _vaccine.vaccinate(symmetric(matrix), before, order, beta)
+
+    mix, after = each(solve, gramian, target, keys)
+    return mix, after
+
+
+_turned = operator(
+    "vaccinate",
+    "Tensor gramian, Tensor target, Tensor keys, float beta",
+    solve=_turn,
+    fake=lambda gramian, target, keys, beta: (torch.empty_like(gramian), torch.empty_like(target)),
+    n_results=2,
+)
 
 
 def vaccinate(

@@ -60,18 +60,21 @@ def _project(gramian: Tensor, keys: Tensor) -> Tensor:
     identity = torch.eye(n_rows, dtype=gramian.dtype, device=gramian.device)
     if n_rows == 1:
         return identity
+    squares = gramian.diagonal()
+    inverse = torch.where(squares > 0, 1 / torch.where(squares > 0, squares, 1), 0)  # zero partners are skipped
+    if n_rows == 2:  # nothing to put in order
+        return torch.where(identity.bool(), identity, -gramian.clamp(max=0) * inverse)
     # A row never visits itself: several code bases let it, which changes d in heavily conflicting sets.
     keys = torch.where(identity.bool(), torch.inf, keys.to(gramian.dtype))
     visits = keys.argsort(dim=1)[:, : n_rows - 1]  # (S, S-1)
-    squares = gramian.diagonal()
-    inverse = torch.where(squares > 0, 1 / torch.where(squares > 0, squares, 1), 0)  # zero partners are skipped
+    scaled = gramian * inverse.unsqueeze(1)  # g_j . g_k / ||g_j||^2
     inner = gramian  # (S, S), x_i . g_j, kept up to date
-    steps = []
-    for visit, shorten in zip(visits.split(1, dim=1), inverse[visits].split(1, dim=1), strict=True):  # (S, 1)
-        step = inner.gather(1, visit).clamp(max=0) * shorten  # (S, 1), of every row towards its partner
-        inner = torch.addcmul(inner, step, gramian.index_select(0, visit.squeeze(1)), value=-1)
-        steps.append(step)
-    return identity.scatter_add(1, visits, -torch.cat(steps, dim=1))
+    against = []
+    for visit in visits.unbind(dim=1):  # (S,)
+        opposed = inner.gather(1, visit.unsqueeze(1)).clamp(max=0)  # (S, 1), of every row along its partner
+        inner = torch.addcmul(inner, opposed, scaled.index_select(0, visit), value=-1)
+        against.append(opposed)
+    return identity.scatter_add(1, visits, -torch.cat(against, dim=1) * inverse[visits])
 
 
 def project_conflicts(

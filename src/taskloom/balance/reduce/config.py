@@ -14,8 +14,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from taskloom.balance._cosines import cosines
-from taskloom.balance._entries import present, uniform
+from taskloom.balance._angles import Length, conflict_free
+from taskloom.balance._entries import presence
 from taskloom.balance._per_task import PerTask
 from taskloom.balance._precision import rounding
 from taskloom.balance._stationarity import stationarity
@@ -26,7 +26,6 @@ from taskloom.task import Task
 
 __all__ = ["Config", "config"]
 
-_CUTOFF = 1e-12  # eigenvalues of C below this share of the largest one are rank loss
 _LENGTHS = ("projection", "min", "mean", "max")
 
 
@@ -35,7 +34,7 @@ class Config(Reduce):
 
     def __init__(
         self,
-        length: Literal["projection", "min", "mean", "max"],
+        length: Length,
         preference: Mapping[str, float] | Sequence[float] | None,
         on_stationary: Literal["regularise", "zero"],
     ) -> None:
@@ -55,18 +54,20 @@ class Config(Reduce):
 
     def weights(self, gramian: Tensor) -> Tensor:
         """Weights (S,) from the Gramian (S, S), all tasks preferred equally; 0 for zero rows."""
-        return _conflict_free(gramian, gramian.new_ones(len(gramian)), self.length)[0]
+        return conflict_free(gramian, gramian.new_ones(len(gramian)), length=self.length)[0]
 
     def forward(self, flow: Flow) -> Flow:
         gramian = flow.gramian()
         preference = self.preference.at(flow.signals.tasks, gramian)
         if flow.n_rows != flow.signals.n_tasks:
             preference = gramian.new_ones(flow.n_rows)
-        weights, falls_back = _conflict_free(gramian, preference, self.length)
+        active = presence(flow)
+        if active is not None:
+            preference = preference * active.to(preference)
+        weights, falls_back = conflict_free(gramian, preference, length=self.length)
         if self.on_stationary == "zero":
             stops = stationarity(gramian) <= 10 * len(gramian) * rounding(flow.signals)
             weights = torch.where(stops, 0, weights)
-        weights = torch.where((gramian.diagonal() > 0).any(), weights, uniform(present(flow), weights))
         return flow.combined(weights, falls_back=falls_back)
 
     def __repr__(self) -> str:
@@ -76,30 +77,6 @@ class Config(Reduce):
         if self.on_stationary != "regularise":
             given.append(f"on_stationary={self.on_stationary!r}")
         return f"config({', '.join(given)})"
-
-
-def _conflict_free(gramian: Tensor, preference: Tensor, length: str) -> tuple[Tensor, Tensor]:
-    """Weights (S,), and whether no direction has these cosines, bool ()."""
-    angles = cosines(gramian)
-    found = angles.solve(preference, _CUTOFF)
-    unscaled = angles.inverse_norms * found.vector
-    projected = angles.matrix @ found.vector  # components of d_0 along the unit gradients
-    square = found.vector @ projected  # ||d_0||^2
-    safe = torch.where(square > 0, square, 1)
-    if length == "projection":
-        factor = angles.norms @ projected / safe
-    else:
-        factor = _norm(angles.norms, angles.is_nonzero, length) / safe.sqrt()
-    return torch.where(found.exists & (square > 0), factor, 0) * unscaled, ~found.is_exact
-
-
-def _norm(norms: Tensor, is_nonzero: Tensor, kind: str) -> Tensor:
-    """Smallest, largest or mean norm of the rows that are not zero."""
-    if kind == "min":
-        return torch.where(is_nonzero, norms, torch.inf).amin().nan_to_num(posinf=0.0)
-    if kind == "max":
-        return norms.amax()
-    return norms.sum() / is_nonzero.sum().clamp(min=1)
 
 
 def config(

@@ -14,7 +14,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from taskloom.balance._cosines import cosines
+from taskloom.balance._angles import impartial
+from taskloom.balance._entries import presence
 from taskloom.balance._precision import rounding
 from taskloom.balance._stationarity import stationarity
 from taskloom.balance.base import Balancer, Reduce, chain
@@ -22,9 +23,6 @@ from taskloom.balance.flow import Flow
 from taskloom.errors import BalanceError
 
 __all__ = ["ImtlG", "imtl_g"]
-
-_CUTOFF = 1e-10  # eigenvalues of C below this share of the largest one are rank loss
-_SMALL_SUM = 1e-6  # |1^T v| below this share of sum |v_i|: no length can be read from the sum
 
 
 class ImtlG(Reduce):
@@ -39,29 +37,11 @@ class ImtlG(Reduce):
 
     def weights(self, gramian: Tensor) -> Tensor:
         """Weights (S,) from the Gramian (S, S); 0 for zero rows."""
-        return self._impartial(gramian)[0]
-
-    def _impartial(self, gramian: Tensor) -> tuple[Tensor, Tensor]:
-        """Weights (S,), and whether no direction has equal components, bool ()."""
-        angles = cosines(gramian)
-        there = angles.is_nonzero.to(gramian)
-        found = angles.solve(there, _CUTOFF)
-        # Unit gradients that sum to 0: (C + eps I)^-1 1 tends to a multiple of 1, and d to 0.
-        solution = torch.where(found.exists, found.vector, there)
-        unscaled = angles.inverse_norms * solution
-        total = unscaled.sum()
-        has_sum = total.abs() >= _SMALL_SUM * unscaled.abs().sum()
-        divisor = torch.where(has_sum & (total != 0), total.abs() if self.sign_guard else total, 1)
-        projected = angles.matrix @ solution
-        square = solution @ projected  # ||d||^2 before any length is given to it
-        length = angles.norms @ projected / torch.where(square > 0, square, 1)
-        weights = torch.where(has_sum, unscaled / divisor, unscaled * length)
-        weights = torch.where(angles.is_nonzero.any(), weights, torch.full_like(weights, 1 / len(weights)))
-        return weights, ~found.is_exact
+        return impartial(gramian, sign_guard=self.sign_guard)[0]
 
     def forward(self, flow: Flow) -> Flow:
         gramian = flow.gramian()
-        weights, falls_back = self._impartial(gramian)
+        weights, falls_back = impartial(gramian, active=presence(flow), sign_guard=self.sign_guard)
         if self.on_stationary == "zero":
             stops = stationarity(gramian) <= 10 * len(gramian) * rounding(flow.signals)
             weights = torch.where(stops, 0, weights)

@@ -1,17 +1,15 @@
-"""Krum: of all gradients take those that lie closest to their neighbours, and drop the rest.
-
-s_i = sum of ||g_i - g_j||^2 over the K - f - 2 nearest j,   ||g_i - g_j||^2 = G_ii + G_jj - 2 G_ij
-"""
+"""Krum: of all gradients take those that lie closest to their neighbours, and drop the rest."""
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
-from taskloom.balance._entries import present
+from taskloom.balance._entries import presence
+from taskloom.balance._operators import Array, each_gramian, like_a_row, operator
 from taskloom.balance.base import Balancer, Reduce, chain
 from taskloom.balance.flow import Flow
 from taskloom.errors import BalanceError
+from taskloom.solvers import krum as _krum
 
 __all__ = ["Krum", "krum"]
 
@@ -29,30 +27,26 @@ class Krum(Reduce):
 
     def weights(self, gramian: Tensor) -> Tensor:
         """Weights (S,) from the Gramian (S, S)."""
-        is_there = torch.ones(len(gramian), dtype=torch.bool, device=gramian.device)
-        return _select(gramian, is_there, self.n_byzantine, self.n_selected)
+        weights: Tensor = _krum_of(gramian.detach(), None, self.n_byzantine, self.n_selected)
+        return weights
 
     def forward(self, flow: Flow) -> Flow:
-        weights = _select(flow.gramian(), present(flow), self.n_byzantine, self.n_selected)
-        return flow.combined(weights)
+        return flow.combined(_krum_of(flow.gramian(), presence(flow), self.n_byzantine, self.n_selected))
 
     def __repr__(self) -> str:
         return f"krum({self.n_byzantine}, {self.n_selected})"
 
 
-def _select(gramian: Tensor, is_there: Tensor, n_byzantine: int, n_selected: int) -> Tensor:
-    squares = gramian.diagonal()
-    distances = (squares.unsqueeze(1) + squares - 2 * gramian).clamp(min=0)
-    place = torch.arange(len(gramian), device=gramian.device)
-    apart = is_there & (place.unsqueeze(1) != place)  # (S, S): neighbours that count
-    ordered = torch.where(apart, distances, torch.inf).sort(dim=1).values
-    n_neighbours = (is_there.sum() - n_byzantine - 2).clamp(min=1)  # too few rows: the nearest one
-    counted = (place < n_neighbours) & ordered.isfinite()
-    scores = torch.where(is_there, torch.where(counted, ordered, 0).sum(1), torch.inf)
-    bound = scores.sort().values[min(n_selected, len(scores)) - 1]
-    # Ties are shared: which of two equal rows came first must not decide. Two nearest neighbours often tie.
-    selected = (is_there & (scores <= bound)).to(gramian)
-    return selected / selected.sum().clamp(min=1)
+def _solve(gramian: Tensor, active: Tensor | None, n_byzantine: int, n_selected: int) -> Tensor:
+    def solve(matrix: Array) -> tuple[Array, bool]:
+        return _krum.closest(matrix, n_byzantine, n_selected), True
+
+    return each_gramian(solve, gramian, active)[0]
+
+
+_krum_of = operator(
+    "krum", "Tensor gramian, Tensor? active, int n_byzantine, int n_selected", solve=_solve, fake=like_a_row
+)
 
 
 def krum(n_byzantine: int = 0, n_selected: int = 1) -> Balancer:
@@ -87,6 +81,7 @@ def krum(n_byzantine: int = 0, n_selected: int = 1) -> Balancer:
         Descent", NeurIPS 2017, arXiv 1703.02757. Compared with TorchJD 0.18.0.
 
     Example:
+        >>> import torch
         >>> jacobian = torch.tensor([[1.0, 0.0], [1.1, 0.0], [1.3, 0.0], [-9.0, 0.0]])
         >>> krum(1, 2).direction(jacobian)  # the first two are each other's neighbours
         tensor([1.0500, 0.0000])

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from taskloom.balance._entries import Entries, present, uniform
-from taskloom.balance._project import project
+from taskloom.balance._simplex import project
 from taskloom.balance._solve import min_norm
 from taskloom.balance.base import Balancer, HeadGradient, Link, Need, Reduce, chain
 from taskloom.balance.flow import Flow

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from taskloom.balance._entries import Entries
-from taskloom.balance._project import project
 from taskloom.balance._row_memory import RowMemory
+from taskloom.balance._simplex import project
 from taskloom.balance.base import Balancer, HeadGradient, Link, Need, chain
 from taskloom.balance.flow import Flow, Rows
 from taskloom.errors import BalanceError
