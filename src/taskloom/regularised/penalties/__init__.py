@@ -1,0 +1,1 @@
+"""Penalties on the coefficient matrix, one per file: value, proximal operator, conjugate."""

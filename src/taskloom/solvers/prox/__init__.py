@@ -1,0 +1,1 @@
+"""Proximal operators and projections: NumPy in, NumPy out, one idea per file, vectorised over rows."""
