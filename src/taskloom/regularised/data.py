@@ -20,8 +20,8 @@ Design: TypeAlias = Array | csc_array
 class TaskData:
     """Samples of T tasks with one set of d features.
 
-    The risk is ``sum_t sum_i weights_t[i] * loss(targets_t[i], designs_t[i] @ A[:, t] + b[t])``. Nothing is checked here:
-    the estimators check what users give.
+    The risk is ``sum_t sum_i weights_t[i] * loss(targets_t[i], designs_t[i] @ A[:, t] + b[t])``. Nothing is checked
+    here: the estimators check what users give.
 
     Args:
         designs: ``X_t``, shape (n_t, d), float64, dense or compressed by columns; one object T times where all tasks
