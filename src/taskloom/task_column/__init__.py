@@ -9,10 +9,19 @@ from taskloom._lazy import attach
 __getattr__, __dir__, __all__ = attach(
     __name__,
     {
+        "FeatureOverlap": "overlap",
         "PredictRows": "_validate",
         "TaskRows": "_validate",
+        "TaskScorer": "scores",
+        "TaskStandardScaler": "scaling",
+        "TaskStratifiedKFold": "folds",
+        "feature_overlap": "overlap",
         "fit_rows": "_validate",
         "loss_factors": "_factors",
+        "make_task_scorer": "scores",
         "predict_rows": "_validate",
+        "stack_tasks": "stacking",
+        "task_scores": "scores",
+        "unstack_tasks": "stacking",
     },
 )

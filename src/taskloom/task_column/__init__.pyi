@@ -5,11 +5,29 @@ from taskloom.task_column._validate import PredictRows as PredictRows
 from taskloom.task_column._validate import TaskRows as TaskRows
 from taskloom.task_column._validate import fit_rows as fit_rows
 from taskloom.task_column._validate import predict_rows as predict_rows
+from taskloom.task_column.folds import TaskStratifiedKFold as TaskStratifiedKFold
+from taskloom.task_column.overlap import FeatureOverlap as FeatureOverlap
+from taskloom.task_column.overlap import feature_overlap as feature_overlap
+from taskloom.task_column.scaling import TaskStandardScaler as TaskStandardScaler
+from taskloom.task_column.scores import TaskScorer as TaskScorer
+from taskloom.task_column.scores import make_task_scorer as make_task_scorer
+from taskloom.task_column.scores import task_scores as task_scores
+from taskloom.task_column.stacking import stack_tasks as stack_tasks
+from taskloom.task_column.stacking import unstack_tasks as unstack_tasks
 
 __all__ = [
+    "FeatureOverlap",
     "PredictRows",
     "TaskRows",
+    "TaskScorer",
+    "TaskStandardScaler",
+    "TaskStratifiedKFold",
+    "feature_overlap",
     "fit_rows",
     "loss_factors",
+    "make_task_scorer",
     "predict_rows",
+    "stack_tasks",
+    "task_scores",
+    "unstack_tasks",
 ]
