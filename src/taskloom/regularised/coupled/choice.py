@@ -1,0 +1,88 @@
+"""Which way of solving a coupled system is the quickest for its size."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from scipy.sparse import issparse
+
+from taskloom.regularised.coupled.block_cholesky import BlockCholesky
+from taskloom.regularised.coupled.centred import Centred
+from taskloom.regularised.coupled.conjugate_gradient import ConjugateGradient
+from taskloom.regularised.coupled.dual import Dual
+from taskloom.regularised.coupled.low_rank import LowRank
+from taskloom.regularised.coupled.shared_basis import SharedBasis
+from taskloom.regularised.data import Array
+from taskloom.regularised.penalties.coupling import TaskCoupling
+
+__all__ = ["DirectMethod", "LinearMethod", "choose", "choose_direct"]
+
+MOST_NUMBERS = 6e7  # of the matrices that a direct method keeps: half a gigabyte
+STEPS = 200  # of conjugate gradients, as a guess
+
+
+class LinearMethod(Protocol):
+    """Solves ``H_t a_t + (A Q)_t = r_t``."""
+
+    def solve(self, R: Array) -> Array:
+        """A for the right-hand sides R, both of shape (d, T)."""
+        ...
+
+
+class DirectMethod(LinearMethod, Protocol):
+    """One that also knows the weight of each sample in its own fitted value."""
+
+    def leverages(self) -> tuple[Array, ...]:
+        """Weights by task, without the part of the intercept."""
+        ...
+
+
+Costs = dict[type[SharedBasis] | type[BlockCholesky] | type[LowRank] | type[Dual], tuple[float, float]]
+
+
+def choose(rows: Centred, coupling: TaskCoupling, *, max_iterations: int) -> LinearMethod:
+    """The method with the fewest operations among those that fit into memory."""
+    costs = {
+        method: work for method, (work, numbers) in _direct_costs(rows, coupling).items() if numbers <= MOST_NUMBERS
+    }
+    method = min(costs, key=lambda one: costs[one], default=None)
+    if method is None or costs[method] > _iterative_cost(rows, coupling):
+        return ConjugateGradient(rows, coupling, max_iterations=max_iterations)
+    return method(rows, coupling)
+
+
+def choose_direct(rows: Centred, coupling: TaskCoupling) -> DirectMethod:
+    """The method with the fewest operations among those that give leverages."""
+    costs = _direct_costs(rows, coupling)
+    return min(costs, key=lambda one: costs[one][0])(rows, coupling)
+
+
+def _direct_costs(rows: Centred, coupling: TaskCoupling) -> Costs:
+    """Operations, and numbers kept, of every direct method that can be used."""
+    data = rows.data
+    T, d, k = float(data.n_tasks), float(data.n_features), float(len(coupling.values))
+    n = [float(len(target)) for target in data.targets]
+    N = sum(n)
+    if data.is_shared:
+        short = min(n[0], d)
+        is_wide_sparse = issparse(data.designs[0]) and n[0] < d
+        kept = n[0] * d if is_wide_sparse else short * d
+        return {SharedBasis: (2 * n[0] * d * short + 10 * short**3 + 4 * short * d * (T + k), kept)}
+    gram = N * d**2
+    return {
+        BlockCholesky: (gram + (T * d) ** 3 / 3, (T * d) ** 2),
+        LowRank: (gram + 6 * T * d**3 + (T + 1) * (k * d) ** 2 + (k * d) ** 3, 3 * T * d**2 + 2 * (k * d) ** 2),
+        Dual: (N**2 * d + N**3 / 3, 2 * N**2),
+    }
+
+
+def _iterative_cost(rows: Centred, coupling: TaskCoupling) -> float:
+    data = rows.data
+    T, d, k = float(data.n_tasks), float(data.n_features), float(len(coupling.values))
+    entries = float(sum(_count_entries(design) for design in data.designs))
+    overhead = 2e4 * T  # of small products, one by one
+    return STEPS * (4 * entries + 8 * d * T * k + overhead) + 10 * min(d, 1500.0) ** 3
+
+
+def _count_entries(design: Any) -> int:
+    return int(design.nnz if issparse(design) else design.size)

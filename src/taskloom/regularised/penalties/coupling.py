@@ -1,0 +1,135 @@
+r"""Quadratic couplings of tasks: ``tr(A Q A') / 2`` with a symmetric positive definite precision Q of the tasks.
+
+Q is kept as ``base (I - V V') + V diag(values) V'`` with orthonormal columns V. Couplings to a mean or to known
+clusters have one vector, or one per cluster, whatever the number of tasks; a general Q has all but one of its
+eigenvectors.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from taskloom.regularised.data import Array
+
+__all__ = ["TaskCoupling"]
+
+SAME = 1e-12  # eigenvalues that differ by less than this fraction of the largest are one
+
+
+@dataclass(frozen=True)
+class TaskCoupling:
+    """The penalty ``tr(A Q A') / 2``; a strength in front of it is part of Q.
+
+    Args:
+        base: eigenvalue of Q on everything orthogonal to ``vectors``, positive.
+        vectors: orthonormal columns V, shape (T, k), k < T.
+        values: the eigenvalues of Q that belong to them, shape (k,), positive.
+
+    Example:
+        >>> coupling = TaskCoupling.to_mean(4, alpha=0.5, coupling=3.0)
+        >>> coupling.value(np.ones((2, 4))), coupling.precision[0]
+        (2.0, array([ 1.25, -0.25, -0.25, -0.25]))
+    """
+
+    base: float
+    vectors: Array
+    values: Array
+
+    @classmethod
+    def of_matrix(cls, precision: Array) -> TaskCoupling:
+        """The coupling with a given precision.
+
+        Args:
+            precision: Q, shape (T, T), symmetric positive definite.
+        """
+        values, vectors = np.linalg.eigh(precision)
+        starts = np.flatnonzero(np.diff(values, prepend=-np.inf) > SAME * values[-1])
+        counts = np.diff(starts, append=len(values))
+        common = slice(starts[counts.argmax()], starts[counts.argmax()] + counts.max())
+        return cls(float(values[common].mean()), np.delete(vectors, common, axis=1), np.delete(values, common))
+
+    @classmethod
+    def to_mean(cls, n_tasks: int, *, alpha: float, coupling: float) -> TaskCoupling:
+        """``alpha / 2 (T ||mean||^2 + coupling sum_t ||a_t - mean||^2)``.
+
+        Args:
+            n_tasks: T.
+            alpha: strength, positive.
+            coupling: how strongly tasks are held to their mean, positive; 1 leaves the tasks alone.
+        """
+        mean = np.full((n_tasks, 1), 1 / np.sqrt(n_tasks))
+        if n_tasks == 1:
+            return cls(alpha, np.empty((1, 0)), np.empty(0))
+        return cls(alpha * coupling, mean, np.array([alpha]))
+
+    @classmethod
+    def to_clusters(cls, labels: Array, *, mean: float, between: float, within: float) -> TaskCoupling:
+        """``(mean T ||abar||^2 + between sum_c T_c ||abar_c - abar||^2 + within sum_t ||a_t - abar_c(t)||^2) / 2``.
+
+        Args:
+            labels: number of the cluster of every task, 0, ..., r - 1, shape (T,).
+            mean: strength on the mean of all tasks, positive.
+            between: on the distance of the means of clusters from it, positive.
+            within: on the distance of tasks from the mean of their cluster, positive.
+        """
+        sizes = np.bincount(labels.astype(np.intp))
+        if len(sizes) == len(labels):  # every task is a cluster of its own: none is left to be held within one
+            return cls.to_mean(len(labels), alpha=mean, coupling=between / mean)
+        clusters = np.eye(len(sizes))[labels.astype(np.intp)] / np.sqrt(sizes)  # (T, r), orthonormal
+        # first the direction of the mean of all tasks, then what is orthogonal to it
+        rotation = np.linalg.qr(np.column_stack([np.sqrt(sizes), np.eye(len(sizes))[:, 1:]]))[0]
+        values = np.full(len(sizes), between, dtype=np.float64)
+        values[0] = mean
+        return cls(within, clusters @ rotation, values)
+
+    @property
+    def n_tasks(self) -> int:
+        """T."""
+        return len(self.vectors)
+
+    @property
+    def precision(self) -> Array:
+        """Q, shape (T, T)."""
+        precision: Array = self.times(np.eye(self.n_tasks))
+        return precision
+
+    @property
+    def kernel(self) -> Array:
+        """The inverse of Q, shape (T, T): how much tasks tell about each other."""
+        return self.inverse_times(np.eye(self.n_tasks))
+
+    def split(self, A: Array) -> tuple[Array, Array]:
+        """``A V``, shape (d, k), and what is left of A beside it, shape (d, T)."""
+        along = A @ self.vectors
+        return along, A - along @ self.vectors.T
+
+    def times(self, A: Array) -> Array:
+        """``A Q``."""
+        along, beside = self.split(A)
+        return self.base * beside + (along * self.values) @ self.vectors.T
+
+    def inverse_times(self, G: Array) -> Array:
+        """``G Q^-1``."""
+        along, beside = self.split(G)
+        return beside / self.base + (along / self.values) @ self.vectors.T
+
+    def value(self, A: Array) -> float:
+        """``tr(A Q A') / 2``, as a sum of squares."""
+        along, beside = self.split(A)
+        return 0.5 * (self.base * float(np.vdot(beside, beside)) + float((along**2 @ self.values).sum()))
+
+    def prox(self, V: Array, step: float) -> Array:
+        """``V (I + step Q)^-1``."""
+        along, beside = self.split(V)
+        return beside / (1 + step * self.base) + (along / (1 + step * self.values)) @ self.vectors.T
+
+    def gauge(self, G: Array) -> float:
+        """0: the conjugate is finite everywhere."""
+        return 0.0
+
+    def conjugate(self, G: Array) -> float:
+        """``tr(G Q^-1 G') / 2``, as a sum of squares."""
+        along, beside = self.split(G)
+        return 0.5 * (float(np.vdot(beside, beside)) / self.base + float((along**2 @ (1 / self.values)).sum()))
