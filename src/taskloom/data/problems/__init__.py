@@ -6,11 +6,13 @@ __getattr__, __dir__, __all__ = attach(
     __name__,
     {
         "ConvexQuadratics": "quadratics",
+        "PlantedGroups": "planted",
         "RelatedRegression": "synthetic",
         "TwoTaskToy": "two_task_toy",
         "convex_quadratics": "quadratics",
         "multi_mnist": "multi_mnist",
         "overlaid_digits": "digits",
+        "planted_groups": "planted",
         "related_regression": "synthetic",
     },
 )

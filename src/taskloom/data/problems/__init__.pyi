@@ -2,6 +2,8 @@
 
 from taskloom.data.problems.digits import overlaid_digits as overlaid_digits
 from taskloom.data.problems.multi_mnist import multi_mnist as multi_mnist
+from taskloom.data.problems.planted import PlantedGroups as PlantedGroups
+from taskloom.data.problems.planted import planted_groups as planted_groups
 from taskloom.data.problems.quadratics import ConvexQuadratics as ConvexQuadratics
 from taskloom.data.problems.quadratics import convex_quadratics as convex_quadratics
 from taskloom.data.problems.synthetic import RelatedRegression as RelatedRegression
@@ -10,10 +12,12 @@ from taskloom.data.problems.two_task_toy import TwoTaskToy as TwoTaskToy
 
 __all__ = [
     "ConvexQuadratics",
+    "PlantedGroups",
     "RelatedRegression",
     "TwoTaskToy",
     "convex_quadratics",
     "multi_mnist",
     "overlaid_digits",
+    "planted_groups",
     "related_regression",
 ]
