@@ -21,7 +21,7 @@ from sklearn.utils.validation import check_consistent_length, validate_data
 from taskloom.errors import DataError, TaskError
 from taskloom.task_column._column import column_names, show_labels, take_column
 from taskloom.task_column._labels import as_vector, read_classes, read_numbers
-from taskloom.task_column._several_tables import refuse_several_tables
+from taskloom.task_column._several_tables import count_axes, refuse_several_tables
 
 __all__ = ["PredictRows", "TaskRows", "fit_rows", "predict_rows"]
 
@@ -75,6 +75,14 @@ class TaskRows:
     def observed(self) -> NDArray[np.bool_]:
         """(T,) which tasks have at least one label of positive weight."""
         return np.array([len(target) > 0 for target in self.targets])
+
+    def names(self, chosen: NDArray[np.bool_]) -> str:
+        """Labels of some tasks, for a message.
+
+        Args:
+            chosen: (T,) which tasks.
+        """
+        return show_labels(self.tasks[chosen])
 
     @property
     def of_one_class(self) -> NDArray[np.bool_]:
@@ -167,6 +175,8 @@ def predict_rows(
         True
     """
     refuse_several_tables(X=X)
+    if count_axes(X) == 1:
+        raise DataError("X has one axis; expected a table. Reshape your data: X.reshape(1, -1) if it is one row")
     validate_data(estimator, X, skip_check_array=True, reset=False)
     task_feature = getattr(estimator, "task_feature", None)
     if task_feature is None:
@@ -265,9 +275,9 @@ def _select(by_row: Any, rows: NDArray[np.intp]) -> Design:
 
 def _noted(found: TaskRows) -> TaskRows:
     """Say which tasks have no label: what an estimator does with them is its own affair."""
-    empty = found.tasks[~found.observed]
-    if len(empty):
-        warnings.warn(f"no labels (of positive weight) for the tasks {show_labels(empty)}", UserWarning, stacklevel=4)
+    empty = ~found.observed
+    if empty.any():
+        warnings.warn(f"no labels (of positive weight) for the tasks {found.names(empty)}", UserWarning, stacklevel=4)
     return found
 
 

@@ -129,6 +129,10 @@ class TaskCoupling:
         """0: the conjugate is finite everywhere."""
         return 0.0
 
+    def threshold(self, G: Array) -> float:
+        """Infinite unless G is 0: no strength makes the coefficients exactly 0."""
+        return float("inf") if G.any() else 0.0
+
     def conjugate(self, G: Array) -> float:
         """``tr(G Q^-1 G') / 2``, as a sum of squares."""
         along, beside = self.split(G)

@@ -1,0 +1,32 @@
+"""Estimators whose penalty is a quadratic coupling of tasks: one solver for all."""
+
+from __future__ import annotations
+
+from sklearn.base import is_classifier
+
+from taskloom.linear.base import TaskLinearModel
+from taskloom.regularised.coupled_logistic import solve_coupled_logistic
+from taskloom.regularised.coupled_ridge import solve_coupled_ridge
+from taskloom.regularised.data import Solution, TaskData
+from taskloom.regularised.penalties.coupling import TaskCoupling
+
+__all__ = ["CoupledModel"]
+
+
+class CoupledModel(TaskLinearModel):
+    """A linear estimator with the penalty ``tr(A Q A') / 2``."""
+
+    def _solve(self, data: TaskData, penalty: TaskCoupling, start: Solution | None) -> Solution:
+        is_shared = isinstance(self.fit_intercept, str)
+        if is_classifier(self):
+            return solve_coupled_logistic(
+                data, penalty, tol=self.tol, max_iterations=self.max_iter, shared_intercept=is_shared, start=start
+            )
+        return solve_coupled_ridge(
+            data,
+            penalty,
+            tol=self.tol,
+            max_iterations=self.max_iter,
+            shared_intercept=is_shared,
+            start=None if start is None else start.coefficients,
+        )
