@@ -55,6 +55,7 @@ ASSEMBLERS = {
     "nn/omoe.py": "one gate for all tasks is hard sharing of a mixture of experts",
 }
 PARTS = {
+    "kernel/gram.py": "what kernel machines are made of",
     "nn/adapters.py": "what networks are made of",
     "nn/cut.py": "what networks are made of",
     "nn/fork.py": "what networks are made of",

@@ -1,0 +1,230 @@
+"""What kernel ridge regression with a given and with a chosen alpha have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, RegressorMixin, clone
+from sklearn.utils.validation import check_is_fitted
+
+from taskloom.errors import DataError
+from taskloom.kernel._base_kernel import BaseKernel, scaled_gamma
+from taskloom.kernel._ridge_systems import Array, DenseSystem, GridSystem
+from taskloom.kernel._stacked import Stacked, mixing_of, stack_rows
+from taskloom.kernel._task_kernel import covariance_of, laplacian, mean_covariance, symmetric
+from taskloom.kernel.gram import multitask_gram
+from taskloom.task_column import TaskRows, fit_rows, loss_factors, predict_rows
+
+__all__ = ["KernelRidgeBase", "Problem", "check_alphas", "shape_of"]
+
+
+class Problem:
+    """One data set with its kernel matrices: where tasks share their rows as a grid, else as a list of samples.
+
+    Args:
+        rows: the data by task.
+        kernel: over the columns beside the task column.
+        task_covariance: B, (T, T).
+        factors: c_t, (T,).
+        fit_intercept: whether each task has an intercept.
+    """
+
+    def __init__(
+        self, rows: TaskRows, kernel: BaseKernel, *, task_covariance: Array, factors: Array, fit_intercept: bool
+    ) -> None:
+        self.samples: Stacked = stack_rows(rows)
+        self.targets = self.samples.targets
+        self.weights = factors[self.samples.tasks] * self.samples.weights
+        self.system: DenseSystem | GridSystem
+        self.is_grid = rows.is_shared and rows.n_tasks > 2 and _same_weights(rows)
+        if self.is_grid:
+            self.inputs: Any = rows.designs[0]
+            self.system = GridSystem(
+                kernel=kernel(self.inputs, self.inputs),
+                task_covariance=task_covariance,
+                targets=np.column_stack(rows.targets),
+                row_weights=rows.sample_weights[0],
+                shares=np.minimum(1.0, 1.0 / rows.sample_weights[0]),
+                task_weights=factors,
+                fit_intercept=fit_intercept,
+            )
+        else:
+            self.inputs, tasks = self.samples.inputs, self.samples.tasks
+            self.system = DenseSystem(
+                gram=multitask_gram(kernel(self.inputs, self.inputs), task_covariance, s=tasks),
+                targets=self.targets,
+                weights=self.weights,
+                shares=np.minimum(1.0, 1.0 / self.samples.weights),
+                tasks=tasks if fit_intercept else None,
+                n_tasks=rows.n_tasks,
+            )
+
+    def solve(self, alpha: float) -> tuple[Array, Array]:
+        """Dual coefficients, (N,) in the order of the samples, and intercepts (T,)."""
+        dual, intercepts = self.system.solve(alpha)
+        return (dual.T.ravel() if self.is_grid else dual), intercepts
+
+    def functions(self, dual: Array) -> Array:
+        """Values of f at the samples, without intercepts, (N,)."""
+        if isinstance(self.system, GridSystem):
+            table = dual.reshape(len(self.system.task_weights), -1).T
+            return (self.system.kernel @ table @ self.system.task_covariance).T.ravel()
+        return self.system.gram @ dual
+
+    def left_out(self, alphas: Sequence[float]) -> Array:
+        """Residuals of left-out samples, (len(alphas), N)."""
+        found = self.system.left_out(alphas)
+        return found.transpose(0, 2, 1).reshape(len(found), -1) if self.is_grid else found
+
+    def trace(self) -> float:
+        """Sum of the eigenvalues of the whitened kernel."""
+        if isinstance(self.system, GridSystem):
+            rows = float(self.system.row_weights @ np.diag(self.system.kernel))
+            return rows * float(self.system.task_weights @ np.diag(self.system.task_covariance))
+        return float(self.weights @ np.diag(self.system.gram))
+
+
+def _same_weights(rows: TaskRows) -> bool:
+    return all(np.array_equal(weights, rows.sample_weights[0]) for weights in rows.sample_weights)
+
+
+class KernelRidgeBase(RegressorMixin, BaseEstimator):  # type: ignore[misc]
+    """Validation, attributes and prediction; subclasses have the parameters and say which alpha."""
+
+    kernel: Any
+    coupling: float
+    graph: Any
+    task_precision: Any
+    gamma: Any
+    degree: float
+    coef0: float
+    fit_intercept: bool
+    loss_weights: Any
+    task_feature: Any
+    unknown_task: str
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = self.task_feature is None
+        tags.input_tags.sparse = True
+        return tags
+
+    def _problem(self, X: Any, y: Any, sample_weight: Any) -> tuple[Problem, TaskRows]:
+        if self.unknown_task not in ("error", "mean"):
+            raise DataError(f'unknown_task={self.unknown_task!r}; expected "error" or "mean"')
+        rows = fit_rows(self, X, y=y, sample_weight=sample_weight, accept_sparse=True)
+        self.tasks_, self.n_tasks_, self._output_ndim = rows.tasks, rows.n_tasks, rows.output_ndim
+        self.task_covariance_ = self._covariance(rows.n_tasks)
+        samples = stack_rows(rows)
+        gamma = scaled_gamma(self.gamma, samples.inputs, samples.weights)
+        self._kernel = BaseKernel(self.kernel, gamma, self.degree, self.coef0)
+        problem = Problem(
+            rows,
+            self._kernel,
+            task_covariance=self.task_covariance_,
+            factors=loss_factors(rows, self.loss_weights),
+            fit_intercept=self.fit_intercept,
+        )
+        return problem, rows
+
+    def _covariance(self, n_tasks: int) -> Array:
+        if self.task_precision is not None:
+            if self.graph is not None:
+                raise DataError("task_precision and graph are both given; a task precision is all there is to know")
+            return covariance_of(symmetric("task_precision", self.task_precision, n_tasks))
+        if self.graph is None:
+            return mean_covariance(self.coupling, n_tasks)
+        if not (np.isfinite(self.coupling) and self.coupling >= 0):
+            raise DataError(f"coupling={self.coupling!r}; with a graph expected a number of at least 0")
+        return covariance_of(np.eye(n_tasks) + self.coupling * laplacian(self.graph, n_tasks))
+
+    def _set_solution(self, problem: Problem, alpha: float, shape: tuple[int, ...]) -> None:
+        """Attributes of the solution, with its certificate."""
+        dual, self.intercept_ = problem.solve(alpha)
+        self.dual_coef_ = problem.samples.scattered(dual, shape)
+        B = self.task_covariance_
+        self._inputs = problem.inputs
+        if problem.is_grid:
+            self._coefficients = dual.reshape(self.n_tasks_, -1).T @ B  # (n, T)
+        else:
+            self._coefficients = dual[:, None] * B[problem.samples.tasks]  # (N, T)
+        self._certify(problem, dual, alpha)
+        if isinstance(self.kernel, str) and self.kernel == "linear":
+            self.coef_ = np.asarray((problem.inputs.T @ self._coefficients).T)
+
+    def _certify(self, problem: Problem, dual: Array, alpha: float) -> None:
+        """Objective, and the gap to the dual value at ``u = alpha beta``."""
+        functions = problem.functions(dual)
+        misses = problem.targets - functions - self.intercept_[problem.samples.tasks]
+        norm = float(dual @ functions)
+        self.objective_ = 0.5 * float(problem.weights @ misses**2) + 0.5 * alpha * norm
+        scaled = alpha * dual
+        value = float(scaled @ problem.targets - 0.5 * (scaled**2 / problem.weights).sum()) - 0.5 * alpha * norm
+        self.dual_gap_ = self.objective_ - value
+
+    def predict(self, X: Any) -> NDArray[np.float64]:
+        """Values of each row (and task).
+
+        Args:
+            X: rows as in ``fit``.
+
+        Returns:
+            (m,), or (m, T) after a y of that shape.
+        """
+        check_is_fitted(self)
+        rows = predict_rows(self, X, unknown_task=self.unknown_task, accept_sparse=True)
+        table = np.asarray(self._kernel(rows.design, self._inputs) @ self._coefficients) + self.intercept_  # (m, T)
+        if rows.positions is None:
+            return table if self._output_ndim == 2 else table[:, 0]
+        values: Array = np.einsum("mt,mt->m", table, mixing_of(rows.positions, self.n_tasks_))
+        return values
+
+    def leave_one_out(
+        self, X: Any, y: Any, *, sample_weight: Any = None, alphas: Sequence[float] | None = None
+    ) -> NDArray[np.float64]:
+        """Predict every label from the model of all other labels, without fitting again.
+
+        Exact: the prediction of the same problem without the term of that label (the factors c_t of the other terms
+        stay). A label of weight 2 is two labels, one of which is left out; one of weight below 1 is left out whole. One
+        eigendecomposition serves all values of alpha.
+
+        Args:
+            X: as in ``fit``.
+            y: as in ``fit``.
+            sample_weight: as in ``fit``.
+            alphas: strengths of the penalty; default that of the estimator, without the leading axis.
+
+        Returns:
+            (len(alphas), n), or (len(alphas), n, T) for a y of that shape; NaN where there is no label, and where it is
+            the only one of its task and tasks have intercepts.
+        """
+        model = clone(self)
+        problem, rows = model._problem(X, y, sample_weight)
+        strengths = [model._own_alpha()] if alphas is None else list(alphas)
+        check_alphas(strengths)
+        residuals = problem.left_out(strengths)
+        shape = shape_of(rows, y)
+        found = np.full((len(strengths), *shape), np.nan)
+        for table, residual in zip(found, residuals, strict=True):
+            place = problem.samples.rows if len(shape) == 1 else (problem.samples.rows, problem.samples.tasks)
+            table[place] = problem.targets - residual
+        return found if alphas is not None else found[0]
+
+    def _own_alpha(self) -> float:
+        raise DataError("alpha is not given; name the values wanted: alphas=")
+
+
+def shape_of(rows: TaskRows, y: Any) -> tuple[int, ...]:
+    """(n,), or (n, T) where y has one column per task."""
+    n_rows = len(np.asarray(y))
+    return (n_rows,) if rows.output_ndim == 1 else (n_rows, rows.n_tasks)
+
+
+def check_alphas(alphas: Sequence[float]) -> None:
+    """At least one, all positive, or an error."""
+    numbers = np.asarray(alphas, dtype=np.float64)
+    if not numbers.size or not (np.isfinite(numbers) & (numbers > 0)).all():
+        raise DataError(f"alpha={list(alphas)!r}; expected positive numbers")

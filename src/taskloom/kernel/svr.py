@@ -1,0 +1,132 @@
+"""Support vector regression of several tasks with one kernel over rows and tasks."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.base import RegressorMixin
+from sklearn.svm import SVR
+
+from taskloom.errors import DataError
+from taskloom.kernel._base_kernel import Kernel
+from taskloom.kernel._machine import Array, MultiTaskMachine
+from taskloom.kernel._stacked import Stacked
+
+__all__ = ["MultiTaskSVR"]
+
+
+class MultiTaskSVR(RegressorMixin, MultiTaskMachine):  # type: ignore[misc]
+    """Support vector regression whose tasks share a part of their function.
+
+    scikit-learn's ``SVR`` on the kernel ``B_st k(x, x')``; see :class:`MultiTaskKernel` for the kernels over tasks and
+    :func:`evgeniou_pontil` for the constants of regularised multi-task learning.
+
+        min over f  1/2 ||f||^2 + C sum_ti s_ti max(0, |y_ti - f_t(x_ti) - b| - epsilon)
+
+    There is one intercept for all tasks; ``offset=1.0`` adds task offsets that are coupled as the functions are.
+
+    Args:
+        C: weight of the losses, positive; default 1.
+        epsilon: width of the tube without loss, at least 0; default 0.1.
+        kernel, task_kernel, mu, graph, gamma, degree, coef0, offset, tol: see :class:`MultiTaskSVC`.
+        task_feature: position or name of the task column; None: all tasks share the rows, y is (n, T) and may have
+            missing labels (NaN).
+        unknown_task: at predict, ``"error"`` or ``"mean"``: the mean of the functions of all tasks.
+
+    Attributes:
+        tasks_, n_tasks_: labels of the tasks.
+        task_covariance_: B, (T, T).
+        dual_coef_, intercept_, n_support_: of the support vectors; rows of X that are among them: ``support_``.
+        objective_, dual_gap_: value of the problem, and how far above the smallest it can be.
+
+    Raises:
+        DataError, TaskError: at fit, for data and ranges.
+
+    Cost:
+        the N x N Gram matrix in memory.
+
+    Source:
+        T. Evgeniou, M. Pontil, Regularized Multi-Task Learning, KDD 2004; T. Evgeniou, C. Micchelli, M. Pontil,
+        Learning Multiple Tasks with Kernel Methods, JMLR 6, 2005.
+
+    Example:
+        >>> import numpy as np
+        >>> X = np.array([[0, 0.0], [0, 1.0], [1, 0.0], [1, 1.0]])
+        >>> model = MultiTaskSVR(100.0, epsilon=0.01, kernel="linear", mu=0.5, task_feature=0).fit(X, [0, 1, 0, 1.1])
+        >>> bool(model.predict([[1, 2.0]])[0] > model.predict([[0, 2.0]])[0])
+        True
+    """
+
+    def __init__(
+        self,
+        C: float = 1.0,
+        *,
+        epsilon: float = 0.1,
+        kernel: Kernel = "rbf",
+        task_kernel: Any = "mean",
+        mu: float = 1.0,
+        graph: ArrayLike | None = None,
+        gamma: float | str = "scale",
+        degree: float = 3,
+        coef0: float = 1.0,
+        offset: float = 0.0,
+        tol: float = 1e-6,
+        task_feature: int | str | None = None,
+        unknown_task: str = "error",
+    ) -> None:
+        self.C = C
+        self.epsilon = epsilon
+        self.kernel = kernel
+        self.task_kernel = task_kernel
+        self.mu = mu
+        self.graph = graph
+        self.gamma = gamma
+        self.degree = degree
+        self.coef0 = coef0
+        self.offset = offset
+        self.tol = tol
+        self.task_feature = task_feature
+        self.unknown_task = unknown_task
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """Train the machine.
+
+        Args:
+            X: (n, d), or (n, d + 1) with the task column.
+            y: (n,), or (n, T) without a task column.
+            sample_weight: (n,) or (n, T), multiplies C.
+        """
+        if not (np.isfinite(self.epsilon) and self.epsilon >= 0):
+            raise DataError(f"epsilon={self.epsilon!r}; expected a number of at least 0")
+        self._fit(X, y, sample_weight)
+        return self
+
+    def _train(self, gram: Array, samples: Stacked) -> tuple[Array, float]:
+        machine = SVR(C=self.C, kernel="precomputed", tol=self.tol, epsilon=self.epsilon, cache_size=500)
+        machine.fit(gram, samples.targets, sample_weight=samples.weights)
+        dual = np.zeros(len(samples.targets))
+        dual[machine.support_] = machine.dual_coef_[0]
+        return dual, float(machine.intercept_[0])
+
+    def _known_decisions(self, samples: Stacked, dual: Array) -> Array:
+        return samples.targets - self.epsilon * np.sign(dual)
+
+    def _values(self, gram: Array, samples: Stacked, *, dual: Array, intercept: float) -> tuple[float, float]:
+        functions = gram @ dual
+        half_norm = 0.5 * float(dual @ functions)
+        misses = np.maximum(0.0, np.abs(samples.targets - functions - intercept) - self.epsilon)
+        below = float(samples.targets @ dual - self.epsilon * np.abs(dual).sum()) - half_norm
+        return half_norm + self.C * float(samples.weights @ misses), below
+
+    def predict(self, X: Any) -> Array:
+        """Values of each row (and task).
+
+        Args:
+            X: rows as in ``fit``.
+
+        Returns:
+            (m,), or (m, T) after a y of that shape.
+        """
+        return self._decide(X)
