@@ -25,9 +25,9 @@ class MultiTaskKernelRidge(KernelRidgeBase):
         graph:           Q = I + coupling L, L the Laplacian of the graph
 
     Args:
-        alpha: strength of the penalty, positive; default 1. scikit-learn's ``KernelRidge`` has n alpha in its place.
+        alpha: strength of the penalty, positive; default 0.1. scikit-learn's ``KernelRidge`` has n alpha in its place.
         kernel: name of a kernel of ``sklearn.metrics.pairwise`` or a function of two tables; default ``"rbf"``.
-        coupling: positive; 1 for independent tasks; default 4. With a graph: at least 0, and 0 for independent tasks.
+        coupling: positive; 1 for independent tasks; default 10. With a graph: at least 0, and 0 for independent tasks.
         graph: weights between tasks, (T, T), not negative, in the order of ``tasks_``; default none.
         task_precision: Q itself, (T, T), positive definite; default none.
         gamma: a number, ``"scale"`` (1 / (d var(X))), ``"auto"`` or None (1 / d, default).
@@ -72,10 +72,10 @@ class MultiTaskKernelRidge(KernelRidgeBase):
 
     def __init__(
         self,
-        alpha: float = 1.0,
+        alpha: float = 0.1,
         *,
         kernel: Kernel = "rbf",
-        coupling: float = 4.0,
+        coupling: float = 10.0,
         graph: ArrayLike | None = None,
         task_precision: ArrayLike | None = None,
         gamma: float | str | None = None,

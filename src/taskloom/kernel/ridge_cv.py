@@ -62,7 +62,7 @@ class MultiTaskKernelRidgeCV(KernelRidgeBase):
         average: Literal["micro", "macro"] = "micro",
         one_standard_error: bool = False,
         kernel: Kernel = "rbf",
-        coupling: float = 4.0,
+        coupling: float = 10.0,
         graph: ArrayLike | None = None,
         task_precision: ArrayLike | None = None,
         gamma: float | str | None = None,

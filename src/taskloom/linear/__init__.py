@@ -9,8 +9,10 @@ __getattr__, __dir__, __all__ = attach(
     __name__,
     {
         "DeviationForm": "mean_regularized",
+        "HierarchicalBayes": "hierarchical_bayes",
         "MeanRegularized": "mean_regularized",
         "MeanRegularizedClassifier": "mean_regularized",
+        "TaskPrior": "_task_posteriors",
         "deviation_form": "mean_regularized",
     },
 )
