@@ -56,6 +56,7 @@ ASSEMBLERS = {
 }
 PARTS = {
     "kernel/gram.py": "what kernel machines are made of",
+    "linear/graph.py": "what couplings of tasks are made of",
     "nn/adapters.py": "what networks are made of",
     "nn/cut.py": "what networks are made of",
     "nn/fork.py": "what networks are made of",

@@ -9,10 +9,17 @@ __getattr__, __dir__, __all__ = attach(
     __name__,
     {
         "DeviationForm": "mean_regularized",
+        "GraphRegularized": "graph_regularized",
+        "GraphRegularizedClassifier": "graph_regularized",
         "HierarchicalBayes": "hierarchical_bayes",
         "MeanRegularized": "mean_regularized",
         "MeanRegularizedClassifier": "mean_regularized",
+        "TaskCoupledRidge": "task_coupled_ridge",
+        "TaskCoupledRidgeClassifier": "task_coupled_ridge",
         "TaskPrior": "_task_posteriors",
+        "correlation_graph": "graph",
         "deviation_form": "mean_regularized",
+        "difference_graph": "graph",
+        "graph_laplacian": "graph",
     },
 )

@@ -1,17 +1,31 @@
 # Written by tools/write_stubs.py from the names in __init__.py; run `make stubs` after changing those.
 
 from taskloom.linear._task_posteriors import TaskPrior as TaskPrior
+from taskloom.linear.graph import correlation_graph as correlation_graph
+from taskloom.linear.graph import difference_graph as difference_graph
+from taskloom.linear.graph import graph_laplacian as graph_laplacian
+from taskloom.linear.graph_regularized import GraphRegularized as GraphRegularized
+from taskloom.linear.graph_regularized import GraphRegularizedClassifier as GraphRegularizedClassifier
 from taskloom.linear.hierarchical_bayes import HierarchicalBayes as HierarchicalBayes
 from taskloom.linear.mean_regularized import DeviationForm as DeviationForm
 from taskloom.linear.mean_regularized import MeanRegularized as MeanRegularized
 from taskloom.linear.mean_regularized import MeanRegularizedClassifier as MeanRegularizedClassifier
 from taskloom.linear.mean_regularized import deviation_form as deviation_form
+from taskloom.linear.task_coupled_ridge import TaskCoupledRidge as TaskCoupledRidge
+from taskloom.linear.task_coupled_ridge import TaskCoupledRidgeClassifier as TaskCoupledRidgeClassifier
 
 __all__ = [
     "DeviationForm",
+    "GraphRegularized",
+    "GraphRegularizedClassifier",
     "HierarchicalBayes",
     "MeanRegularized",
     "MeanRegularizedClassifier",
+    "TaskCoupledRidge",
+    "TaskCoupledRidgeClassifier",
     "TaskPrior",
+    "correlation_graph",
     "deviation_form",
+    "difference_graph",
+    "graph_laplacian",
 ]

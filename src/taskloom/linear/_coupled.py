@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
+import warnings
+
 from sklearn.base import is_classifier
 
 from taskloom.linear.base import TaskLinearModel
 from taskloom.regularised.coupled_logistic import solve_coupled_logistic
-from taskloom.regularised.coupled_ridge import solve_coupled_ridge
+from taskloom.regularised.coupled_ridge import is_definite_along, solve_coupled_ridge
 from taskloom.regularised.data import Solution, TaskData
 from taskloom.regularised.penalties.coupling import TaskCoupling
 
 __all__ = ["CoupledModel"]
+
+LIFT = 1e-10
 
 
 class CoupledModel(TaskLinearModel):
     """A linear estimator with the penalty ``tr(A Q A') / 2``."""
 
     def _solve(self, data: TaskData, penalty: TaskCoupling, start: Solution | None) -> Solution:
+        if penalty.is_singular and (is_classifier(self) or not is_definite_along(data, penalty)):
+            warnings.warn(
+                "the coupling of the tasks is singular and the data do not say what it leaves open; "
+                f"{LIFT:g} times its largest eigenvalue was put in place of the eigenvalue 0",
+                UserWarning,
+                stacklevel=3,
+            )
+            penalty = penalty.lifted(LIFT)
         is_shared = isinstance(self.fit_intercept, str)
         if is_classifier(self):
             return solve_coupled_logistic(

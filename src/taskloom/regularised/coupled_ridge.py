@@ -18,10 +18,12 @@ from taskloom.regularised.coupled.conjugate_gradient import ConjugateGradient
 from taskloom.regularised.data import Array, Solution, TaskData
 from taskloom.regularised.penalties.coupling import TaskCoupling
 
-__all__ = ["leave_one_out", "solve_coupled_ridge"]
+__all__ = ["is_definite_along", "leave_one_out", "solve_coupled_ridge"]
 
 REFINEMENTS = 3
 EXACT = 1e-15  # gap relative to the risk without coefficients at which no refinement is tried
+DEFINITE = 1e-10  # smallest eigenvalue over largest above which a matrix counts as invertible
+MOST_FREE = 2000  # rows of that matrix; beyond, nobody looks
 ALL_OF_IT = 1e-10  # a sample with a leverage this near to 1 says nothing about itself
 
 
@@ -81,17 +83,7 @@ def solve_coupled_ridge(
     method: LinearMethod = _WithSharedIntercept.around(chosen, rows) if shared_intercept else chosen
     scale = rows.value(np.zeros((data.n_features, data.n_tasks)))
     A = np.zeros((data.n_features, data.n_tasks)) if start is None else start
-    R = rows.descent(A) - coupling.times(A)
-    gap = coupling.conjugate(R)
-    for _ in range(1 + REFINEMENTS):
-        refined = A + method.solve(R)
-        R = rows.descent(refined) - coupling.times(refined)
-        smaller = coupling.conjugate(R)
-        if not smaller < gap:
-            break
-        A, gap = refined, smaller
-        if gap <= EXACT * scale:
-            break
+    A, gap = _refined(A, rows, coupling, method=method, enough=EXACT * scale)
     return Solution(
         parts=(A,),
         intercepts=rows.intercepts(A),
@@ -100,6 +92,50 @@ def solve_coupled_ridge(
         n_iterations=max(1, chosen.n_iterations) if isinstance(chosen, ConjugateGradient) else 1,
         converged=gap <= tol * scale,
     )
+
+
+def _refined(
+    A: Array, rows: Centred, coupling: TaskCoupling, *, method: LinearMethod, enough: float
+) -> tuple[Array, float]:
+    """Solve for what is left, again and again, until the gap is small enough or does not shrink."""
+    R = rows.descent(A) - coupling.times(A)
+    gap = np.inf
+    for _ in range(1 + REFINEMENTS):
+        change = method.solve(R)
+        left = rows.descent(A + change) - coupling.times(A + change)
+        # Where Q has no inverse, the distance from the minimum itself: half the change that is left times its slope.
+        smaller = (
+            0.5 * abs(float(np.vdot(left, method.solve(left)))) if coupling.is_singular else coupling.conjugate(left)
+        )
+        if not smaller < gap:
+            break
+        A, R, gap = A + change, left, smaller
+        if gap <= enough:
+            break
+    return A, gap
+
+
+def is_definite_along(data: TaskData, coupling: TaskCoupling) -> bool:
+    """Whether the data say what the coefficients are where a singular coupling does not.
+
+    Args:
+        data: designs, targets and weights.
+        coupling: Q with the eigenvalue 0.
+
+    Example:
+        >>> one = (np.ones((2, 1)), np.ones((2, 1)))
+        >>> data = TaskData(one, (np.zeros(2),) * 2, (np.ones(2),) * 2, fit_intercept=False)
+        >>> is_definite_along(data, TaskCoupling.of_matrix(np.array([[1.0, -1.0], [-1.0, 1.0]])))
+        True
+    """
+    free = coupling.vectors[:, coupling.values == 0]  # (T, k)
+    size = free.shape[1] * data.n_features
+    if size > MOST_FREE:
+        return False
+    rows = Centred.of(data)
+    grams = np.broadcast_to(rows.grams, (data.n_tasks, *rows.grams.shape[1:]))
+    levels = np.linalg.eigvalsh(np.einsum("tk,tl,tde->kdle", free, free, grams).reshape(size, size))
+    return bool(levels[0] > DEFINITE * levels[-1])
 
 
 def leave_one_out(data: TaskData, coupling: TaskCoupling) -> tuple[Array, ...]:

@@ -69,11 +69,13 @@ def _direct_costs(rows: Centred, coupling: TaskCoupling) -> Costs:
         kept = n[0] * d if is_wide_sparse else short * d
         return {SharedBasis: (2 * n[0] * d * short + 10 * short**3 + 4 * short * d * (T + k), kept)}
     gram = N * d**2
-    return {
+    costs: Costs = {
         BlockCholesky: (gram + (T * d) ** 3 / 3, (T * d) ** 2),
         LowRank: (gram + 6 * T * d**3 + (T + 1) * (k * d) ** 2 + (k * d) ** 3, 3 * T * d**2 + 2 * (k * d) ** 2),
-        Dual: (N**2 * d + N**3 / 3, 2 * N**2),
     }
+    if not coupling.is_singular:
+        costs[Dual] = (N**2 * d + N**3 / 3, 2 * N**2)
+    return costs
 
 
 def _iterative_cost(rows: Centred, coupling: TaskCoupling) -> float:

@@ -7,7 +7,7 @@ eigenvectors.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from taskloom.regularised.data import Array
 
 __all__ = ["TaskCoupling"]
 
-SAME = 1e-12  # eigenvalues that differ by less than this fraction of the largest are one
+SAME = 1e-12  # eigenvalues that differ by less than this fraction of the largest are one; those below it are 0
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,8 @@ class TaskCoupling:
     Args:
         base: eigenvalue of Q on everything orthogonal to ``vectors``, positive.
         vectors: orthonormal columns V, shape (T, k), k < T.
-        values: the eigenvalues of Q that belong to them, shape (k,), positive.
+        values: the eigenvalues of Q that belong to them, shape (k,), positive; or 0, where the data alone have to say
+            what the coefficients are.
 
     Example:
         >>> coupling = TaskCoupling.to_mean(4, alpha=0.5, coupling=3.0)
@@ -42,11 +43,12 @@ class TaskCoupling:
         """The coupling with a given precision.
 
         Args:
-            precision: Q, shape (T, T), symmetric positive definite.
+            precision: Q, shape (T, T), symmetric positive semi-definite, not 0.
         """
         values, vectors = np.linalg.eigh(precision)
+        values[values <= SAME * values[-1]] = 0.0
         starts = np.flatnonzero(np.diff(values, prepend=-np.inf) > SAME * values[-1])
-        counts = np.diff(starts, append=len(values))
+        counts = np.diff(starts, append=len(values)) * (values[starts] > 0)
         common = slice(starts[counts.argmax()], starts[counts.argmax()] + counts.max())
         return cls(float(values[common].mean()), np.delete(vectors, common, axis=1), np.delete(values, common))
 
@@ -90,6 +92,20 @@ class TaskCoupling:
         return len(self.vectors)
 
     @property
+    def is_singular(self) -> bool:
+        """Whether Q has the eigenvalue 0."""
+        return bool((self.values == 0).any())
+
+    def lifted(self, share: float) -> TaskCoupling:
+        """With a share of the largest eigenvalue in place of the eigenvalue 0.
+
+        Args:
+            share: positive.
+        """
+        least = share * max(self.base, float(self.values.max(initial=0.0)))
+        return replace(self, values=np.where(self.values == 0, least, self.values))
+
+    @property
     def precision(self) -> Array:
         """Q, shape (T, T)."""
         precision: Array = self.times(np.eye(self.n_tasks))
@@ -126,14 +142,16 @@ class TaskCoupling:
         return beside / (1 + step * self.base) + (along / (1 + step * self.values)) @ self.vectors.T
 
     def gauge(self, G: Array) -> float:
-        """0: the conjugate is finite everywhere."""
-        return 0.0
+        """0: the conjugate is finite everywhere, unless Q is singular."""
+        return float("inf") if self.is_singular else 0.0
 
     def threshold(self, G: Array) -> float:
         """Infinite unless G is 0: no strength makes the coefficients exactly 0."""
         return float("inf") if G.any() else 0.0
 
     def conjugate(self, G: Array) -> float:
-        """``tr(G Q^-1 G') / 2``, as a sum of squares."""
+        """``tr(G Q^-1 G') / 2``, as a sum of squares; infinite for a singular Q."""
         along, beside = self.split(G)
+        if self.is_singular:
+            return float("inf")
         return 0.5 * (float(np.vdot(beside, beside)) / self.base + float((along**2 @ (1 / self.values)).sum()))
