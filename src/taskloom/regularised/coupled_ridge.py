@@ -18,7 +18,7 @@ from taskloom.regularised.coupled.conjugate_gradient import ConjugateGradient
 from taskloom.regularised.data import Array, Solution, TaskData
 from taskloom.regularised.penalties.coupling import TaskCoupling
 
-__all__ = ["is_definite_along", "leave_one_out", "solve_coupled_ridge"]
+__all__ = ["generalised_errors", "is_definite_along", "leave_one_out", "solve_coupled_ridge"]
 
 REFINEMENTS = 3
 EXACT = 1e-15  # gap relative to the risk without coefficients at which no refinement is tried
@@ -138,31 +138,69 @@ def is_definite_along(data: TaskData, coupling: TaskCoupling) -> bool:
     return bool(levels[0] > DEFINITE * levels[-1])
 
 
-def leave_one_out(data: TaskData, coupling: TaskCoupling) -> tuple[Array, ...]:
+def leave_one_out(
+    rows: Centred, coupling: TaskCoupling, *, copies: tuple[Array, ...] | None = None
+) -> tuple[Array, ...]:
     """Error at every sample of the fit without it, from one fit: ``e_i / (1 - h_i)`` with h_i the leverage.
 
     All other weights stay what they are. A sample without which nothing is left to fit its intercept gets NaN.
 
     Args:
-        data: designs, targets and weights.
+        rows: least squares of the tasks; use one object for many couplings, since it keeps what they have in common.
         coupling: Q with the strength in it.
+        copies: how many equal samples each one stands for, T vectors (n_t,) of at least 1: one of them is left out.
 
     Returns:
         T vectors ``y_ti - prediction without sample i``, shape (n_t,).
 
     Example:
         >>> X, y, w = np.ones((3, 1)), np.array([0.0, 1.0, 2.0]), np.ones(3)
-        >>> data = TaskData((X,), (y,), (w,), fit_intercept=False)
-        >>> leave_one_out(data, TaskCoupling.to_mean(1, alpha=1.0, coupling=1.0))  # the second: 1 - (0 + 2) / 3
+        >>> rows = Centred.of(TaskData((X,), (y,), (w,), fit_intercept=False))
+        >>> leave_one_out(rows, TaskCoupling.to_mean(1, alpha=1.0, coupling=1.0))  # the second: 1 - (0 + 2) / 3
         (array([-1.        ,  0.33333333,  1.66666667]),)
     """
-    rows = Centred.of(data)
+    residuals, leverages = _residuals_and_leverages(rows, coupling)
+    counts = copies or tuple(np.ones(len(own)) for own in residuals)
+    triples = zip(residuals, leverages, counts, strict=True)
+    return tuple(_over(own, 1 - leverage / count) for own, leverage, count in triples)
+
+
+def generalised_errors(
+    rows: Centred, coupling: TaskCoupling, *, copies: tuple[Array, ...] | None = None
+) -> tuple[Array, ...]:
+    """The same with the mean leverage of all samples for that of each: generalised cross-validation.
+
+    Args:
+        rows: least squares of the tasks.
+        coupling: Q with the strength in it.
+        copies: how many equal samples each one stands for.
+
+    Returns:
+        T vectors, shape (n_t,).
+
+    Example:
+        >>> X, y, w = np.ones((3, 1)), np.array([0.0, 1.0, 2.0]), np.ones(3)
+        >>> rows = Centred.of(TaskData((X,), (y,), (w,), fit_intercept=False))
+        >>> generalised_errors(rows, TaskCoupling.to_mean(1, alpha=1.0, coupling=1.0))
+        (array([-1.        ,  0.33333333,  1.66666667]),)
+    """
+    residuals, leverages = _residuals_and_leverages(rows, coupling)
+    number = sum(len(own) for own in residuals) if copies is None else sum(float(one.sum()) for one in copies)
+    mean = sum(float(one.sum()) for one in leverages) / number
+    return tuple(_over(own, np.full(len(own), 1 - mean)) for own in residuals)
+
+
+def _residuals_and_leverages(rows: Centred, coupling: TaskCoupling) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
     method = choose_direct(rows, coupling)
     A = method.solve(rows.right_hand_sides)
     A += method.solve(rows.descent(A) - coupling.times(A))
-    found = []
-    for residuals, leverages, weights in zip(rows.residuals(A), method.leverages(), data.weights, strict=True):
-        own = weights / weights.sum() if data.fit_intercept and len(weights) else 0.0
-        left = 1 - leverages - own
-        found.append(np.divide(residuals, left, out=np.full(len(left), np.nan), where=left > ALL_OF_IT))
-    return tuple(found)
+    leverages = method.leverages()
+    if rows.intercept == "task":
+        shares = (weights / weights.sum() for weights in rows.data.weights)
+        leverages = tuple(leverage + share for leverage, share in zip(leverages, shares, strict=True))
+    return rows.residuals(A), leverages
+
+
+def _over(residuals: Array, left: Array) -> Array:
+    found: Array = np.divide(residuals, left, out=np.full(len(left), np.nan), where=left > ALL_OF_IT)
+    return found

@@ -153,6 +153,16 @@ class Centred:
         chosen = range(1 if self.has_one_gram else data.n_tasks)
         return np.array([self._gram(data.designs[t], data.weights[t], self.means[t]) for t in chosen])
 
+    @cached_property
+    def eigenbasis(self) -> tuple[Array, Array]:
+        """Eigenvectors (d, m) and eigenvalues (m,) of the only Gram matrix, without those 0 for want of rows."""
+        n_rows, n_features = self.data.designs[0].shape
+        if n_rows >= n_features:
+            values, vectors = np.linalg.eigh(self.grams[0])
+            return vectors, np.maximum(values, 0)
+        _, singular, transposed = np.linalg.svd(self.scaled_rows(0), full_matrices=False)
+        return transposed.T, singular**2
+
     def _gram(self, design: Any, weights: Array, mean: Array) -> Array:
         if issparse(design):
             weighted = design.multiply(weights[:, None]).tocsc()

@@ -30,7 +30,7 @@ class SharedBasis:
     def __init__(self, rows: Centred, coupling: TaskCoupling) -> None:
         self.rows = rows
         self.coupling = coupling
-        self.vectors, self.values = _eigenbasis(rows)
+        self.vectors, self.values = rows.eigenbasis
 
     def solve(self, R: Array) -> Array:
         """A for the right-hand sides R, both of shape (d, T)."""
@@ -55,14 +55,3 @@ class SharedBasis:
         by_value = squares @ (1 / (self.values[:, None] + q)) + np.outer(outside * np.ones(len(scaled)), 1 / q)
         shares = self.coupling.vectors**2
         return tuple((by_value @ np.column_stack([shares, 1 - shares.sum(axis=1)]).T).T)
-
-
-def _eigenbasis(rows: Centred) -> tuple[Array, Array]:
-    """Eigenvectors (d, m) and eigenvalues (m,) of the Gram matrix, without those that are 0 for want of rows."""
-    n_rows, n_features = rows.data.designs[0].shape
-    if n_rows >= n_features:
-        values, vectors = np.linalg.eigh(rows.grams[0])
-        return vectors, np.maximum(values, 0)
-    scaled = rows.scaled_rows(0)
-    _, singular, transposed = np.linalg.svd(scaled, full_matrices=False)
-    return transposed.T, singular**2

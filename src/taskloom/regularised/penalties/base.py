@@ -13,20 +13,16 @@ from __future__ import annotations
 
 from typing import Protocol, runtime_checkable
 
+import numpy as np
+from numpy.typing import NDArray
+
 from taskloom.regularised.data import Array
 
-__all__ = ["Penalty"]
+__all__ = ["Penalty", "RowSeparable"]
 
 
-@runtime_checkable
 class Penalty(Protocol):
-    """A convex function of the coefficients with value 0 at 0.
-
-    Example:
-        >>> from taskloom.regularised import EntryNorm
-        >>> isinstance(EntryNorm(0.1), Penalty)
-        True
-    """
+    """A convex function of the coefficients, not negative and 0 at 0."""
 
     def value(self, A: Array) -> float:
         """Omega(A).
@@ -55,6 +51,38 @@ class Penalty(Protocol):
 
     def conjugate(self, G: Array) -> float:
         """Omega*(G) where ``gauge(G) <= 1``.
+
+        Args:
+            G: shape (d, T).
+        """
+        ...
+
+    def threshold(self, G: Array) -> float:
+        """The smallest s >= 0 for which ``s * Omega`` has its proximal operator 0 at G; infinite if there is none.
+
+        With G the gradients at A = 0 it says how strong the penalty has to be for the solution 0. For norms it is the
+        gauge.
+
+        Args:
+            G: shape (d, T).
+        """
+        ...
+
+
+@runtime_checkable
+class RowSeparable(Penalty, Protocol):
+    """A penalty that is a sum over the rows of A: solvers may work on some rows and leave the others at 0."""
+
+    def rows(self, chosen: NDArray[np.intp]) -> RowSeparable:
+        """The penalty of some rows.
+
+        Args:
+            chosen: positions of the rows, shape (m,).
+        """
+        ...
+
+    def row_thresholds(self, G: Array) -> Array:
+        """:meth:`threshold` of every row alone, shape (d,).
 
         Args:
             G: shape (d, T).

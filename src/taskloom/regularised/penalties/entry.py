@@ -3,7 +3,7 @@
     Omega(A) = alpha sum_jt |a_jt|,    polar: max_jt |g_jt|
 
 Source:
-    Tibshirani, "Regression Shrinkage and Selection via the Lasso", JRSS B 1996.
+    Tibshirani, "Regression shrinkage and selection via the lasso", JRSS B 1996.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from taskloom.regularised.data import Array
 from taskloom.solvers.prox.soft import soft_threshold
@@ -43,3 +44,13 @@ class EntryNorm:
 
     def conjugate(self, G: Array) -> float:
         return 0.0
+
+    def threshold(self, G: Array) -> float:
+        return self.gauge(G)
+
+    def rows(self, chosen: NDArray[np.intp]) -> EntryNorm:
+        return self
+
+    def row_thresholds(self, G: Array) -> Array:
+        largest: Array = np.abs(G).max(axis=1, initial=0.0) / self.alpha
+        return largest

@@ -53,9 +53,9 @@ def _smooth(V: Array, tau: float, result: Array) -> None:
     n_rows, n = V.shape
     # The derivative of the best cost: knots in increasing order at places[first:last + 1]; beyond each knot slope and
     # offset change by what is stored with it. Left of all knots the derivative is -tau, right of them tau.
-    places: Array = np.empty(2 * n)
-    slopes: Array = np.empty(2 * n)
-    offsets: Array = np.empty(2 * n)
+    places = np.empty(2 * n)
+    slopes = np.empty(2 * n)
+    offsets = np.empty(2 * n)
     lower = np.empty(n)
     upper = np.empty(n)
     for row in range(n_rows):
@@ -68,13 +68,13 @@ def _smooth(V: Array, tau: float, result: Array) -> None:
             slope = 1.0
             offset = -v[t] - edge
             while first <= last and slope * places[first] + offset <= -tau:
-                slope += slopes[first]
+                slope += float(slopes[first])
                 offset += offsets[first]
                 first += 1
             slope_right = 1.0
             offset_right = -v[t] + edge
             while last >= first and slope_right * places[last] + offset_right >= tau:
-                slope_right -= slopes[last]
+                slope_right -= float(slopes[last])
                 offset_right -= offsets[last]
                 last -= 1
             lower[t] = (-tau - offset) / slope
@@ -90,7 +90,7 @@ def _smooth(V: Array, tau: float, result: Array) -> None:
         slope = 1.0
         offset = -v[n - 1] - tau
         while first <= last and slope * places[first] + offset <= 0:
-            slope += slopes[first]
+            slope += float(slopes[first])
             offset += offsets[first]
             first += 1
         x[n - 1] = -offset / slope

@@ -1,0 +1,217 @@
+"""Weighted least squares of several tasks without intercepts, by its data or by its Gram matrices alone.
+
+    loss(A) = sum_t scale_t ||y_t - Z_t a_t||^2 / 2 = (square - 2 <r, A> + sum_t a_t' H_t a_t) / 2
+    r_t = scale_t Z_t' y_t,    H_t = scale_t Z_t' Z_t,    gradients G_t = scale_t Z_t' (y_t - Z_t a_t) = r_t - H_t a_t
+
+Tasks that share one design share one Gram matrix: arrays of Gram matrices have the shape (1, d, d) then and (T, d, d)
+otherwise. The block-diagonal matrix of all designs is never built.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cached_property
+from itertools import pairwise
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from taskloom.regularised._designs import DenseDesign, Whitened
+from taskloom.regularised.certificate import RiskPoint, SquaredDual
+from taskloom.regularised.data import Array
+
+__all__ = ["GramLeastSquares", "LeastSquares", "LeastSquaresOfData"]
+
+Rows = NDArray[np.intp]
+
+
+class LeastSquares(Protocol):
+    """What solvers for the squared loss work on."""
+
+    n_features: int
+    n_tasks: int
+    n_grams: int  # 1 where one design serves all tasks, T otherwise
+    n_samples: int  # rows of all designs together, a shared one counted once
+
+    @property
+    def square(self) -> float:
+        """``sum_t scale_t ||y_t||^2``."""
+        ...
+
+    @property
+    def r(self) -> Array:
+        """Shape (d, T)."""
+        ...
+
+    def at(self, A: Array) -> RiskPoint:
+        """Loss and dual point at A, shape (d, T)."""
+        ...
+
+    def grams(self, rows: Rows) -> Array:
+        """``H_t[rows][:, rows]``, shape (1 or T, m, m)."""
+        ...
+
+    @property
+    def curvatures(self) -> Array:
+        """Diagonals of the Gram matrices, shape (1 or T, d)."""
+        ...
+
+    def task(self, t: int) -> LeastSquares:
+        """The problem of one task."""
+        ...
+
+
+def _point(rest: float, G: Array, A: Array) -> RiskPoint:
+    """The point of a squared loss; ``<y, u> = <residuals + Z A, u>``."""
+    return RiskPoint(rest / 2, SquaredDual(G, rest + float(np.vdot(G, A)), rest))
+
+
+class GramLeastSquares:
+    """Least squares that is known by its Gram matrices."""
+
+    def __init__(self, H: Array, r: Array, *, square: Array) -> None:
+        """Shapes (1 or T, d, d), (d, T), and (T,) for the weighted squares of the targets."""
+        self.H, self.r, self.squares = H, r, square
+        self.n_grams, self.n_features = H.shape[:2]
+        self.n_tasks = r.shape[1]
+        self.n_samples = self.n_features
+
+    @cached_property
+    def square(self) -> float:
+        return float(self.squares.sum())
+
+    def at(self, A: Array) -> RiskPoint:
+        G = self.r - self.products(A)
+        rest = self.square - float(np.vdot(A, self.r)) - float(np.vdot(A, G))
+        return _point(max(rest, 0.0), G, A)
+
+    def products(self, A: Array) -> Array:
+        """``H_t a_t``, shape (d, T)."""
+        support = np.flatnonzero(A.any(axis=1))
+        if self.n_grams == 1:
+            product: Array = self.H[0][:, support] @ A[support]
+            return product
+        if 2 * len(support) > len(A):
+            whole: Array = np.matmul(self.H, A.T[:, :, None])[:, :, 0].T
+            return whole
+        partial: Array = np.matmul(self.H[:, :, support], A[support].T[:, :, None])[:, :, 0].T
+        return partial
+
+    def grams(self, rows: Rows) -> Array:
+        return np.ascontiguousarray(self.H[:, rows[:, None], rows])
+
+    @cached_property
+    def curvatures(self) -> Array:
+        return np.diagonal(self.H, axis1=1, axis2=2).copy()
+
+    def task(self, t: int) -> GramLeastSquares:
+        place = min(t, self.n_grams - 1)
+        return GramLeastSquares(self.H[place : place + 1], self.r[:, t : t + 1], square=self.squares[t : t + 1])
+
+
+class LeastSquaresOfData:
+    """Least squares by its data. Gram matrices of the rows that were asked for are kept."""
+
+    def __init__(self, pieces: Sequence[Whitened], *, n_features: int) -> None:
+        """One piece that all tasks share, or one for each."""
+        self.pieces = tuple(pieces)
+        self.n_grams = len(self.pieces)
+        self.n_features = n_features
+        ends = np.cumsum([0] + [piece.targets.shape[1] for piece in self.pieces])
+        self.spans = tuple(slice(int(start), int(end)) for start, end in pairwise(ends))
+        self.n_tasks = int(ends[-1])
+        self.n_samples = sum(piece.design.n_samples for piece in self.pieces)
+        self._places = np.full(n_features, -1)
+        self._known: Rows = np.zeros(0, dtype=np.intp)
+        self._grams: Array = np.zeros((self.n_grams, 0, 0))
+
+    @property
+    def is_dense(self) -> bool:
+        """Whether every design is written out."""
+        return all(isinstance(piece.design, DenseDesign) for piece in self.pieces)
+
+    @cached_property
+    def squares(self) -> Array:
+        """``scale_t ||y_t||^2``, shape (T,)."""
+        return np.concatenate([piece.scale * (piece.targets**2).sum(0) for piece in self.pieces])
+
+    @cached_property
+    def square(self) -> float:
+        return float(self.squares.sum())
+
+    @cached_property
+    def r(self) -> Array:
+        return self._correlated([piece.targets for piece in self.pieces])
+
+    def residuals(self, A: Array) -> list[Array]:
+        """``y - Z a`` of every piece, shapes (n, tasks of the piece)."""
+        support = np.flatnonzero(A.any(axis=1))
+        if len(support) == 0:
+            return [piece.targets for piece in self.pieces]
+        taken = A[support]
+        return [
+            piece.targets - piece.design.times(taken[:, span], support) for piece, span in zip(self.pieces, self.spans)
+        ]
+
+    def at(self, A: Array) -> RiskPoint:
+        if not A.any():
+            return _point(self.square, self.r, A)
+        residuals = self.residuals(A)
+        rest = sum(piece.scale * float(np.vdot(R, R)) for piece, R in zip(self.pieces, residuals))
+        return _point(rest, self._correlated(residuals), A)
+
+    def _correlated(self, residuals: Sequence[Array]) -> Array:
+        G = np.empty((self.n_features, self.n_tasks))
+        for piece, span, R in zip(self.pieces, self.spans, residuals):
+            G[:, span] = piece.scale * piece.design.correlate(R)
+        return G
+
+    def grams(self, rows: Rows) -> Array:
+        new = rows[self._places[rows] < 0]
+        if len(new):
+            self._extend(new)
+        places = self._places[rows]
+        return np.ascontiguousarray(self._grams[:, places[:, None], places])
+
+    def _extend(self, new: Rows) -> None:
+        """Gram matrices of more rows: only the products with the new ones are made."""
+        m, known = len(self._known), self._known
+        larger = np.empty((self.n_grams, m + len(new), m + len(new)))
+        larger[:, :m, :m] = self._grams
+        for gram, piece in zip(larger, self.pieces):
+            gram[m:, m:] = piece.scale * piece.design.cross(new, new)
+            if m:
+                gram[:m, m:] = piece.scale * piece.design.cross(known, new)
+                gram[m:, :m] = gram[:m, m:].T
+        self._places[new] = m + np.arange(len(new))
+        self._known = np.concatenate([known, new])
+        self._grams = larger
+
+    def each_task(self) -> list[Whitened]:
+        """The piece of every task."""
+        return [piece for piece, span in zip(self.pieces, self.spans) for _ in range(span.stop - span.start)]
+
+    def columns(self, rows: Rows) -> Array:
+        """Columns of the dense designs, those of one task after the other, shape (m, N)."""
+        return np.concatenate([piece.design.columns(rows) for piece in self.pieces], axis=1)
+
+    @cached_property
+    def whole(self) -> GramLeastSquares:
+        """The same with all Gram matrices computed: O(n d^2) each."""
+        H = np.stack([piece.scale * piece.design.gram() for piece in self.pieces])
+        return GramLeastSquares(H, self.r, square=self.squares)
+
+    @cached_property
+    def curvatures(self) -> Array:
+        return np.stack([piece.scale * piece.design.squares for piece in self.pieces])
+
+    def task(self, t: int) -> LeastSquares:
+        if "whole" in self.__dict__:
+            return self.whole.task(t)
+        place = min(t, self.n_grams - 1)
+        piece = self.pieces[place]
+        column = t - self.spans[place].start
+        alone = replace(piece, targets=np.ascontiguousarray(piece.targets[:, column : column + 1]))
+        return LeastSquaresOfData([alone], n_features=self.n_features)

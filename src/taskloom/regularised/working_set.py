@@ -1,0 +1,134 @@
+"""Solving on a few rows at a time: those that are not 0, and those nearest to leaving 0.
+
+For penalties that are sums over rows most rows are 0 at the solution. A solver works on a set of rows, the rest stays
+0; the gradients of all rows then say which rows are missing and what the duality gap is. The set at least doubles with
+the support, so that few rounds, each of one pass over the data, find all of it.
+
+Source:
+    Massias, Gramfort, Salmon, "Celer: a fast solver for the lasso with dual extrapolation", ICML 2018.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias, TypeGuard
+
+import numpy as np
+from numpy.typing import NDArray
+
+from taskloom.regularised._measure import AnyPenalty, Measured, measure, total
+from taskloom.regularised.certificate import RiskPoint
+from taskloom.regularised.data import Array
+from taskloom.regularised.penalties.base import RowSeparable
+from taskloom.regularised.penalties.coupled import CoupledRows
+from taskloom.regularised.penalties.part_sum import PartSum
+
+__all__ = ["Reached", "is_separable", "row_thresholds", "solve_on_working_sets"]
+
+Rows: TypeAlias = NDArray[np.intp]
+Parts: TypeAlias = tuple[Array, ...]
+
+_FIRST = 20  # rows of the first set
+_GROWTH = 2  # times the support
+_QUICK_GROWTH = 4  # times the support where the last set was too small for it
+_INNER = 0.3  # the gap on the set, as a share of the gap on all rows
+_MOST_STALLS = 4  # rounds without progress: the gap is at rounding
+
+
+@dataclass(frozen=True)
+class Reached:
+    """Where a solver ended.
+
+    Args:
+        parts: coefficients, shapes (d, T).
+        objective: risk plus penalty.
+        gap: certified distance from the smallest objective.
+        n_iterations: passes over the rows.
+    """
+
+    parts: Parts
+    objective: float
+    gap: float
+    n_iterations: int
+
+
+def row_thresholds(penalty: AnyPenalty, G: Array) -> Array:
+    """How strong the penalty of every row has to be for the row to stay 0, shape (d,); below 1 it stays."""
+    separable = penalty.penalties if isinstance(penalty, PartSum) else (penalty,)
+    thresholds: Array = np.max([part.row_thresholds(G) for part in separable if is_separable(part)], axis=0)
+    return thresholds
+
+
+def is_separable(penalty: AnyPenalty) -> TypeGuard[RowSeparable | CoupledRows]:
+    """Whether a penalty of one part is a sum over rows."""
+    return isinstance(penalty, RowSeparable | CoupledRows)
+
+
+def solve_on_working_sets(
+    at: Callable[[Array], RiskPoint],
+    penalty: AnyPenalty,
+    *,
+    start: Parts,
+    solve_rows: Callable[[Rows, Parts, Measured, float], tuple[Parts, int]],
+    target: float,
+    max_iterations: int,
+) -> Reached:
+    """Rounds of a solver on sets of rows until the gap on all rows is at most the target.
+
+    Args:
+        at: the risk at coefficients, shape (d, T).
+        penalty: a sum over rows.
+        start: coefficients to begin with, shapes (d, T).
+        solve_rows: from rows (m,), the coefficients in them, shapes (m, T), what was measured last, and a gap, to
+            better coefficients in these rows and the number of passes made.
+        target: gap to stop at.
+        max_iterations: most passes.
+    """
+    parts, working = start, np.zeros(0, dtype=np.intp)
+    bound, last_gap, made, stalls = -np.inf, np.inf, 0, 0
+    while True:
+        measured = measure(at(total(parts)), penalty, parts)
+        bound = max(bound, measured.bound)
+        gap = measured.objective - bound
+        stalls = stalls + 1 if gap > 0.9 * last_gap else 0
+        if gap <= target or made >= max_iterations or stalls >= _MOST_STALLS:
+            return Reached(parts, measured.objective, gap, made)
+        last_gap = gap
+        thresholds = row_thresholds(penalty, measured.G)
+        wanted = _choose(thresholds, parts, working)
+        is_complete = len(wanted) == len(working)
+        working = wanted
+        inner = max(0.5 * target if is_complete else _INNER * gap, 0.0)
+        found, passes = solve_rows(working, tuple(part[working] for part in parts), measured, inner)
+        parts = tuple(_filled(part, working, rows) for part, rows in zip(parts, found, strict=True))
+        made += passes
+
+
+def _choose(thresholds: Array, parts: Parts, working: Rows) -> Rows:
+    """The rows to work on next: all of the last set, so that what is known about them stays of use, and more."""
+    n_rows = len(thresholds)
+    support = np.zeros(n_rows, dtype=bool)
+    for part in parts:
+        support |= part.any(axis=1)
+    n_support = int(np.count_nonzero(support))
+    inside = np.zeros(n_rows, dtype=bool)
+    inside[working] = True
+    missing = (thresholds > 1) & ~inside
+    if len(working) and not missing.any():
+        return working
+    growth = _QUICK_GROWTH if 2 * n_support > len(working) else _GROWTH
+    size = min(max(_FIRST, growth * n_support, len(working)), n_rows)
+    inside |= support
+    room = max(size - int(np.count_nonzero(inside)), min(int(np.count_nonzero(missing)), _FIRST))
+    order = np.where(inside, -np.inf, thresholds)
+    n_new = min(room, n_rows - int(np.count_nonzero(inside)))
+    new = np.argpartition(-order, n_new - 1)[:n_new] if n_new else np.zeros(0, dtype=np.intp)
+    known = np.concatenate([working, np.setdiff1d(np.flatnonzero(support), working)])
+    return np.concatenate([known, np.sort(new)]).astype(np.intp)
+
+
+def _filled(part: Array, working: Rows, rows: Array) -> Array:
+    result = np.zeros_like(part)
+    result[working] = rows
+    return result

@@ -1,0 +1,400 @@
+"""The compiled loops of :mod:`taskloom.solvers.row_descent`, all in one file so that they may call each other."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from taskloom.solvers._compiled import compiled
+
+__all__ = ["curvatures_of", "descend"]
+
+Array = NDArray[np.float64]
+Places = NDArray[np.int64]
+
+_MEMORY = 5  # passes between two extrapolations
+_BLOCK = 8  # rows whose changes reach the gradients together where one Gram matrix serves all tasks
+_MOST_STEPS = 10  # proximal steps on one row where its curvature differs between tasks
+
+
+# -- one row ----------------------------------------------------------------------------------------------------
+
+
+@compiled
+def _norm(v: Array, q: float) -> float:
+    """The l_q norm."""
+    total, largest = 0.0, 0.0
+    if q == 2.0:
+        for value in v:
+            total += value * value
+        return float(np.sqrt(total))
+    for value in v:
+        total += abs(value)
+        largest = max(largest, abs(value))
+    if q == 1.0:
+        return total
+    if q == np.inf or largest == 0.0:
+        return largest
+    total = 0.0
+    for value in v:
+        total += (abs(value) / largest) ** q
+    return float(largest * total ** (1 / q))
+
+
+@compiled
+def _dual_norm(v: Array, q: float) -> float:
+    """The norm that is polar to l_q."""
+    if q == 1.0:
+        return _norm(v, np.inf)
+    if q == np.inf:
+        return _norm(v, 1.0)
+    return _norm(v, q / (q - 1))
+
+
+@compiled
+def _soften(v: Array, x: Array, tau: float) -> None:
+    for t in range(len(v)):
+        x[t] = v[t] - min(max(v[t], -tau), tau)
+
+
+@compiled
+def _shrink(v: Array, x: Array, tau: float, q: float) -> None:
+    """``x = prox of tau ||.||_q at v``."""
+    if tau == 0.0:
+        x[:] = v
+    elif q == 1.0:
+        _soften(v, x, tau)
+    elif _dual_norm(v, q) <= tau:
+        x[:] = 0.0
+    elif q == 2.0:
+        factor = 1 - tau / _norm(v, 2.0)
+        for t in range(len(v)):
+            x[t] = factor * v[t]
+    elif q == np.inf:
+        level = _level(v, tau)
+        for t in range(len(v)):
+            x[t] = min(max(v[t], -level), level)
+    else:
+        _shrink_power(v, x, tau, q)
+
+
+@compiled
+def _level(v: Array, tau: float) -> float:
+    """The level at which entries are clipped so that tau is cut off in all: entries below it drop out one by one."""
+    count, level = len(v) + 1, 0.0
+    while True:
+        total, above = 0.0, 0
+        for value in v:
+            if abs(value) > level:
+                total += abs(value)
+                above += 1
+        if above == count or above == 0:
+            return level
+        count, level = above, max((total - tau) / above, 0.0)
+
+
+@compiled
+def _shrink_power(v: Array, x: Array, tau: float, q: float) -> None:
+    """The same for 1 < q < inf by two nested Newton iterations; derived in taskloom.solvers.prox.powers."""
+    largest = _norm(v, np.inf)
+    tau = tau / largest
+    low, high = 0.0, _norm(v, q) / largest
+    nu = max(high - tau, high / 2)
+    is_flat = q < 2.0
+    exponent = 1 / (q - 1) if is_flat else q - 1
+    reachable = 4e-15 * max(1.0, 1 / (q - 1))
+    for _ in range(100):
+        linear, other = (tau, nu) if is_flat else (nu, tau)
+        total, falling = 0.0, 0.0
+        for t in range(len(v)):
+            size = abs(v[t]) / largest
+            root = min(size / linear, (size / other) ** (1 / exponent))
+            for _ in range(100):
+                power = root ** (exponent - 1)
+                step = (linear * root + other * root * power - size) / (linear + other * exponent * power)
+                root = max(root - step, 0.0)
+                if step <= 4e-15 * root:
+                    break
+            y = root**exponent if is_flat else root
+            x[t] = y
+            if y > 0:
+                total += y**q
+                falling += y**q / (nu + tau * (q - 1) * y ** (q - 2))
+        excess = total ** (1 / q) - 1
+        if excess > 0:
+            low = nu
+        else:
+            high = nu
+        following = nu + excess * total / (falling * (excess + 1))
+        if not low < following < high:
+            following = (low + high) / 2
+        if abs(excess) <= reachable or abs(following - nu) <= 4e-15 * nu:
+            break
+        nu = following
+    for t in range(len(v)):
+        x[t] = np.copysign(x[t] * nu * largest, v[t])
+
+
+@compiled
+def _move_row(
+    parts: Array, j: int, g: Array, curvatures: Array, strength: float, q: float, entry: float, delta: Array, v: Array,
+    x: Array,
+) -> bool:  # fmt: skip
+    """Minimise over row j; its gradients g follow. ``delta`` is by how much the sum of the parts has changed."""
+    n_parts, n_tasks, _ = parts.shape
+    largest, smallest = 0.0, np.inf
+    for t in range(n_tasks):
+        delta[t] = 0.0
+        largest = max(largest, curvatures[t, j])
+        smallest = min(smallest, curvatures[t, j])
+    if largest <= 0.0:  # nothing but the penalty knows this row
+        parts[:, :, j] = 0.0
+        return False
+    is_exact = n_parts == 1 and smallest == largest
+    first = 0.0
+    for step in range(_MOST_STEPS):
+        moved = 0.0
+        for part in range(n_parts):
+            for t in range(n_tasks):
+                v[t] = parts[part, t, j] + g[t] / largest
+            if part == 1:
+                _soften(v, x, entry / largest)
+            else:
+                _shrink(v, x, strength / largest, q)
+            for t in range(n_tasks):
+                change = x[t] - parts[part, t, j]
+                if change != 0.0:
+                    parts[part, t, j] = x[t]
+                    delta[t] += change
+                    g[t] -= curvatures[t, j] * change
+                    moved = max(moved, abs(change))
+        if step == 0:
+            first = moved
+        if is_exact or moved <= 0.1 * first:
+            break
+    return first > 0.0
+
+
+# -- the state --------------------------------------------------------------------------------------------------
+
+
+@compiled
+def _dot(row: Array, start: int, state: Array, offset: int, length: int) -> float:
+    return float(np.dot(row[start : start + length], state[offset : offset + length]))
+
+
+@compiled
+def curvatures_of(columns: Array, starts: Places, lengths: Places, scales: Array) -> Array:
+    curvatures = np.empty((len(starts), len(columns)))
+    for t in range(len(starts)):
+        for j in range(len(columns)):
+            curvatures[t, j] = scales[t] * _dot(columns[j], starts[t], columns[j], starts[t], lengths[t])
+    return curvatures
+
+
+@compiled
+def _subtract(factor: float, row: Array, target: Array) -> None:
+    for i in range(len(target)):
+        target[i] -= factor * row[i]
+
+
+@compiled
+def _flush(gram: Array, waiting: Places, changes: Array, n_waiting: int, gradients: Array) -> None:
+    """Carry the changes of some rows to all gradients."""
+    if n_waiting < _BLOCK:
+        for t in range(len(gradients)):
+            for i in range(n_waiting):
+                if changes[i, t] != 0.0:
+                    _subtract(changes[i, t], gram[waiting[i]], gradients[t])
+        return
+    a, b, c, d = gram[waiting[0]], gram[waiting[1]], gram[waiting[2]], gram[waiting[3]]
+    e, f, g, h = gram[waiting[4]], gram[waiting[5]], gram[waiting[6]], gram[waiting[7]]
+    for t in range(len(gradients)):
+        row = gradients[t]
+        p0, p1, p2, p3 = changes[0, t], changes[1, t], changes[2, t], changes[3, t]
+        p4, p5, p6, p7 = changes[4, t], changes[5, t], changes[6, t], changes[7, t]
+        for k in range(len(row)):
+            near = (p0 * a[k] + p1 * b[k]) + (p2 * c[k] + p3 * d[k])
+            row[k] -= near + ((p4 * e[k] + p5 * f[k]) + (p6 * g[k] + p7 * h[k]))
+
+
+# -- objective and gap ------------------------------------------------------------------------------------------
+
+
+@compiled
+def _rest(
+    parts: Array, state: Array, offsets: Places, lengths: Places, scales: Array, r: Array, square: float, ridge: float
+) -> float:
+    """Sum of the squared residuals and, with residuals as state, of the ridge."""
+    total = 0.0
+    n_parts, n_tasks, m = parts.shape
+    if len(r) == 0:
+        for t in range(n_tasks):
+            total += scales[t] * _dot(state, offsets[t], state, offsets[t], lengths[t])
+            total += ridge * _dot(parts[0, t], 0, parts[0, t], 0, m)
+        return total
+    for part in range(n_parts):
+        for t in range(n_tasks):
+            for j in range(m):
+                total += parts[part, t, j] * (r[t, j] + state[t * m + j])
+    return max(square - total, 0.0)
+
+
+@compiled
+def _penalty(parts: Array, strengths: Array, powers: Array, entries: Array, v: Array) -> float:
+    n_parts, n_tasks, m = parts.shape
+    total = 0.0
+    for j in range(m):
+        for t in range(n_tasks):
+            v[t] = parts[0, t, j]
+        total += strengths[j] * _norm(v, powers[j])
+        if n_parts == 2:
+            for t in range(n_tasks):
+                total += entries[j] * abs(parts[1, t, j])
+    return total
+
+
+@compiled
+def _gap(
+    parts: Array, gradients: Array, rest: float, ridge: float, strengths: Array, powers: Array, entries: Array, v: Array
+) -> float:
+    """Objective minus the dual value at the residuals, scaled as well as the polar balls of the rows allow.
+
+    Rows that have a ridge only are in no ball: their gradients are made up for by residuals of the ridge.
+    """
+    n_parts, n_tasks, m = parts.shape
+    fit, scale, extra = rest, 0.0, 0.0
+    for j in range(m):
+        for t in range(n_tasks):
+            v[t] = gradients[t, j]
+            for part in range(n_parts):
+                fit += parts[part, t, j] * v[t]
+            if strengths[j] == 0.0:
+                extra += v[t] * (2 * parts[0, t, j] + v[t] / ridge)
+        if strengths[j] > 0.0:
+            scale = max(scale, _dual_norm(v, powers[j]) / strengths[j])
+        if n_parts == 2:
+            scale = max(scale, _norm(v, np.inf) / entries[j])
+    most = np.inf if scale == 0.0 else 1 / scale
+    best = min(max(fit / (rest + extra), 0.0), most) if rest + extra > 0.0 else min(1.0, most)
+    objective = rest / 2 + _penalty(parts, strengths, powers, entries, v)
+    return objective - best * (fit - best * (rest + extra) / 2)
+
+
+# -- passes -----------------------------------------------------------------------------------------------------
+
+
+@compiled
+def _extrapolate(history: Array) -> Array:
+    """Weights of the last iterates, summing to 1, that make the change small: ``(U'U) w = 1`` for the changes U."""
+    n = len(history) - 1
+    system = np.empty((n, n + 1))
+    for i in range(n):
+        system[i, n] = 1.0
+        for k in range(i + 1):
+            total = 0.0
+            for position in range(history.shape[1]):
+                one = history[i + 1, position] - history[i, position]
+                total += one * (history[k + 1, position] - history[k, position])
+            system[i, k] = total
+            system[k, i] = total
+    trace = 0.0
+    for i in range(n):
+        trace += system[i, i]
+    for i in range(n):
+        system[i, i] += 1e-12 * trace
+    for i in range(n):  # elimination; the matrix is positive definite
+        if system[i, i] <= 0.0:
+            return np.zeros(0)
+        for k in range(i + 1, n):
+            factor = system[k, i] / system[i, i]
+            for position in range(i, n + 1):
+                system[k, position] -= factor * system[i, position]
+    weights = np.empty(n)
+    for back in range(n):
+        i = n - 1 - back
+        total = system[i, n]
+        for k in range(i + 1, n):
+            total -= system[i, k] * weights[k]
+        weights[i] = total / system[i, i]
+    total = weights.sum()
+    return weights / total if abs(total) > 1e-300 else np.zeros(0)
+
+
+@compiled
+def descend(
+    parts: Array, state: Array, grams: Array, columns: Array, starts: Places, offsets: Places, lengths: Places,
+    scales: Array, r: Array, square: float, ridge: float, curvatures: Array, strengths: Array, powers: Array,
+    entries: Array, passes: int, target: float,
+) -> tuple[int, float]:  # fmt: skip
+    """Passes over the rows until the gap is at most the target. ``parts`` and ``state`` are changed."""
+    n_tasks, m = parts.shape[1:]
+    with_grams = len(grams) > 0
+    block = 0 if not with_grams else (_BLOCK if len(grams) == 1 else 1)
+    gradients = state.reshape((n_tasks, m)) if with_grams else np.zeros((n_tasks, m))
+    g, delta, v, x = np.empty(n_tasks), np.empty(n_tasks), np.empty(n_tasks), np.empty(n_tasks)
+    waiting, changes = np.zeros(_BLOCK, dtype=np.int64), np.zeros((_BLOCK, n_tasks))
+    flat = parts.reshape(-1)
+    iterates, states = np.empty((_MEMORY + 1, len(flat))), np.empty((_MEMORY + 1, len(state)))
+    iterates[0], states[0] = flat, state
+    gap, made, kept = np.inf, 0, 0
+    while made < passes:
+        n_waiting = 0
+        for j in range(m):
+            for t in range(n_tasks):
+                if with_grams:
+                    g[t] = gradients[t, j]
+                else:
+                    g[t] = scales[t] * _dot(columns[j], starts[t], state, offsets[t], lengths[t])
+                    g[t] -= ridge * parts[0, t, j]
+            for i in range(n_waiting):
+                inner = grams[0, waiting[i], j]
+                for t in range(n_tasks):
+                    g[t] -= inner * changes[i, t]
+            if not _move_row(parts, j, g, curvatures, strengths[j], powers[j], entries[j], delta, v, x):
+                continue
+            if block == _BLOCK:
+                waiting[n_waiting] = j
+                changes[n_waiting] = delta
+                n_waiting += 1
+                if n_waiting == _BLOCK:
+                    _flush(grams[0], waiting, changes, n_waiting, gradients)
+                    n_waiting = 0
+                continue
+            for t in range(n_tasks):
+                if delta[t] != 0.0 and with_grams:
+                    _subtract(delta[t], grams[t, j], gradients[t])
+                elif delta[t] != 0.0:
+                    row = columns[j, starts[t] : starts[t] + lengths[t]]
+                    _subtract(delta[t], row, state[offsets[t] : offsets[t] + lengths[t]])
+        if n_waiting > 0:
+            _flush(grams[0], waiting, changes, n_waiting, gradients)
+        made += 1
+        kept += 1
+        iterates[kept], states[kept] = flat, state
+        if kept < _MEMORY:
+            continue
+        rest = _rest(parts, state, offsets, lengths, scales, r, square, ridge)
+        weights = _extrapolate(iterates)
+        if len(weights) > 0:
+            before = rest / 2 + _penalty(parts, strengths, powers, entries, v)
+            flat[:] = 0.0
+            state[:] = 0.0
+            for i in range(_MEMORY):
+                _subtract(-weights[i], iterates[i + 1], flat)
+                _subtract(-weights[i], states[i + 1], state)
+            rest_after = _rest(parts, state, offsets, lengths, scales, r, square, ridge)
+            if rest_after / 2 + _penalty(parts, strengths, powers, entries, v) < before:
+                rest = rest_after
+            else:
+                flat[:], state[:] = iterates[_MEMORY], states[_MEMORY]
+        iterates[0], states[0], kept = flat, state, 0
+        if not with_grams:
+            for t in range(n_tasks):
+                for j in range(m):
+                    inner = _dot(columns[j], starts[t], state, offsets[t], lengths[t])
+                    gradients[t, j] = scales[t] * inner - ridge * parts[0, t, j]
+        gap = _gap(parts, gradients, rest, ridge, strengths, powers, entries, v)
+        if gap <= target:
+            break
+    return made, gap
