@@ -13,6 +13,7 @@ __getattr__, __dir__, __all__ = attach(
         "GraphRegularizedClassifier": "graph_regularized",
         "HierarchicalBayes": "hierarchical_bayes",
         "MeanRegularized": "mean_regularized",
+        "MeanRegularizedCV": "mean_regularized_cv",
         "MeanRegularizedClassifier": "mean_regularized",
         "TaskCoupledRidge": "task_coupled_ridge",
         "TaskCoupledRidgeClassifier": "task_coupled_ridge",

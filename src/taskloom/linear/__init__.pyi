@@ -11,6 +11,7 @@ from taskloom.linear.mean_regularized import DeviationForm as DeviationForm
 from taskloom.linear.mean_regularized import MeanRegularized as MeanRegularized
 from taskloom.linear.mean_regularized import MeanRegularizedClassifier as MeanRegularizedClassifier
 from taskloom.linear.mean_regularized import deviation_form as deviation_form
+from taskloom.linear.mean_regularized_cv import MeanRegularizedCV as MeanRegularizedCV
 from taskloom.linear.task_coupled_ridge import TaskCoupledRidge as TaskCoupledRidge
 from taskloom.linear.task_coupled_ridge import TaskCoupledRidgeClassifier as TaskCoupledRidgeClassifier
 
@@ -20,6 +21,7 @@ __all__ = [
     "GraphRegularizedClassifier",
     "HierarchicalBayes",
     "MeanRegularized",
+    "MeanRegularizedCV",
     "MeanRegularizedClassifier",
     "TaskCoupledRidge",
     "TaskCoupledRidgeClassifier",

@@ -119,11 +119,7 @@ class TaskLinearModel(BaseEstimator):  # type: ignore[misc]
             weights=_weights(rows, factors),
             fit_intercept=bool(self.fit_intercept),
         )
-        penalty = self._penalty(rows.n_tasks, rows.n_features)
-        if penalty is None:
-            solution = self._solve_unpenalised(data)
-        else:
-            solution = self._solve(data, penalty, self._start(rows))
+        solution = self._fit(rows, data)
         self._store(rows, solution)
         if not solution.converged:
             warnings.warn(
@@ -134,6 +130,13 @@ class TaskLinearModel(BaseEstimator):  # type: ignore[misc]
                 stacklevel=2,
             )
         return self
+
+    def _fit(self, rows: TaskRows, data: TaskData) -> Solution:
+        """From checked data to the solution."""
+        penalty = self._penalty(rows.n_tasks, rows.n_features)
+        if penalty is None:
+            return self._solve_unpenalised(data)
+        return self._solve(data, penalty, self._start(rows))
 
     def _check_parameters(self) -> None:
         check_number("tol", self.tol, is_open=True)

@@ -51,8 +51,8 @@ def graph_laplacian(weights: Any, *, signed: bool = False) -> Array:
     if not signed and (matrix < 0).any():
         i, j = (int(place) for place in np.argwhere(matrix < 0)[0])
         raise DataError(
-            f"the graph has the negative weight {matrix[i, j]:g} between the tasks at {i} and {j}; expected weights of at "
-            "least 0. For tasks that are opposites: TaskCoupledRidge with "
+            f"the graph has the negative weight {matrix[i, j]:g} between the tasks at {i} and {j}; expected at least "
+            "0. For tasks that are opposites: TaskCoupledRidge with "
             "task_precision=np.eye(T) + coupling * graph_laplacian(W, signed=True)"
         )
     return np.diag(np.abs(matrix).sum(axis=1)) - matrix
