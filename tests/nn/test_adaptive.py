@@ -7,12 +7,13 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 import taskloom as tl
 from taskloom.data.tensors import TaskTensors
 from taskloom.errors import TaskError
 from taskloom.nn import MLP, AdaptiveSharing, PartialSharing, check_partition, error_affinity
-from taskloom.task import Regression, Task
+from taskloom.task import Binary, Regression, Task
 from taskloom.testing import ModelLaws
 
 TASKS = [Task(name=name, kind=Regression()) for name in "abcde"]
@@ -47,6 +48,24 @@ def test_planted_groups_are_found_for_a_middling_cost():
         model = build(unit_cost=unit_cost)
         model._affinity = error_affinity(planted())
         assert model.grouping(1) == expected
+
+
+def test_single_tasks_are_not_cut_off_where_groups_agree_only_in_part():
+    model = build(unit_cost=0.12)
+    same = np.kron(np.eye(2), np.ones((3, 3)))[:5, :5]
+    affinity = 0.5 + 0.15 * same
+    np.fill_diagonal(affinity, 1.0)
+    model._affinity = torch.from_numpy(affinity)
+    assert model.grouping(1) == ((0, 1, 2), (3, 4))
+
+
+def test_the_margin_of_a_regression_is_its_absolute_error():
+    model = build()
+    outputs, targets = torch.randn(7, 1), torch.randn(7)
+    assert torch.equal(model._margins(TASKS[0], outputs, targets), (outputs[:, 0] - targets).abs())
+    binary = Task(name="a", kind=Binary())
+    expected = nn.functional.binary_cross_entropy_with_logits(outputs[:, 0], torch.ones(7), reduction="none")
+    torch.testing.assert_close(model._margins(binary, outputs, torch.ones(7)), expected)
 
 
 def test_pairs_without_labels_are_left_out():

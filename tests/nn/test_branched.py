@@ -68,6 +68,14 @@ def test_planted_groups_are_found_where_the_budget_allows_them():
     assert many[2] == ((0, 2, 4, 6, 8), (1, 3, 5, 7, 9))
 
 
+def test_single_tasks_are_not_cut_off_where_groups_agree_only_in_part():
+    """A mean over groups would be smaller for ((0,), (1, 2, 3, 4, 5)): the single task, half of the mean, loses 0."""
+    group = np.arange(6) % 2
+    affinity = np.where(group[:, None] == group, 0.5, 0.1)
+    np.fill_diagonal(affinity, 1.0)
+    assert tree_from_affinity(affinity[None], budget=2) == [((0, 2, 4), (1, 3, 5))]
+
+
 def test_sizes_count():
     assert tree_from_affinity(planted(), budget=13, sizes=[1, 1, 10])[2] == (tuple(range(6)),)
     with pytest.raises(TaskError, match="needs 12"):

@@ -16,7 +16,7 @@ from taskloom.losses.defaults import default_loss
 from taskloom.nn._partitions import Partition, coarsenings
 from taskloom.nn.partial import PartialSharing
 from taskloom.nn.phase import Phase
-from taskloom.task import Task
+from taskloom.task import Regression, Task
 
 if TYPE_CHECKING:
     from taskloom.data.batch import Batch
@@ -63,7 +63,7 @@ class AdaptiveSharing(PartialSharing):
     It grows from the top, stage by stage. After each stretch of training the branches above the active stage are
     grouped; d groups cost
 
-        (d - 1) unit_cost 2^(poolings) + separation * (what the groups lose by mixing tasks)
+        (d - 1) unit_cost 2^(poolings) + separation * (mean over branches of 1 - smallest affinity in the group)
 
     and d copies of the stage are made. A copy starts with the weights, statistics and moments of the original, so that
     nothing changes at that moment. It ends when one group is best, or the first stage has been looked at.
@@ -77,7 +77,8 @@ class AdaptiveSharing(PartialSharing):
         unit_cost: cost of one more branch; default 0.2, for which two planted groups are told from one and from as many
             as tasks.
         poolings: how often the features are down-sampled above each stage; default none.
-        margin: (outputs (n, n_outputs), targets (n,)) -> errors (n,); default each task's own loss per example.
+        margin: (outputs (n, n_outputs), targets (n,)) -> errors (n,); default the absolute error in regression, else
+            the task's own loss per example.
         heads: task name -> head module; default a linear layer by kind of task.
         example: sample input of the last stage, only needed when that does not say its ``out_features``.
 
@@ -89,7 +90,8 @@ class AdaptiveSharing(PartialSharing):
 
     Differs from the paper:
         all partitions are tried for up to seven branches, and those of a hierarchy beyond, where the paper has spectral
-        clustering; the margin of a task is its loss.
+        clustering; so what is lost is a mean over branches, not over groups, of which single tasks, which lose
+        nothing, would be cut off.
 
     Source:
         Y. Lu et al., CVPR 2017, arXiv:1611.05377.
@@ -172,6 +174,8 @@ class AdaptiveSharing(PartialSharing):
     def _margins(self, task: Task, outputs: Tensor, targets: Tensor) -> Tensor:
         if self.margin is not None:
             return self.margin(outputs, targets)
+        if isinstance(task.kind, Regression):
+            return (outputs.reshape(len(targets), -1)[:, 0] - targets).abs()
         loss = task.loss if isinstance(task.loss, Loss) else default_loss(task.kind)
         return loss.elementwise(outputs, targets.to(outputs.dtype))
 
@@ -198,7 +202,7 @@ class AdaptiveSharing(PartialSharing):
         ]
 
     def _cost(self, groups: Partition, between: np.ndarray, depth: int) -> float:
-        lost = [np.mean([1 - between[k, list(group)].min() for k in group]) for group in groups]
+        lost = [1 - between[k, list(group)].min() for group in groups for k in group]
         branches: float = (len(groups) - 1) * self.unit_cost * 2.0 ** self.poolings[depth]
         return branches + self.separation * float(np.mean(lost))
 

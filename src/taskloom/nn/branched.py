@@ -81,7 +81,7 @@ def tree_from_affinity(
 ) -> list[Partition]:
     """Which tasks share which stage: the nested groups that lose least under a budget of parameters.
 
-        minimise  sum_l  mean over groups at l of  max over pairs in the group of  (1 - affinity_l)
+        minimise  sum_l  mean over tasks of  max over the task's group at l of  (1 - affinity_l)
 
     Args:
         affinity: (D, K, K), see :func:`feature_affinity`.
@@ -98,7 +98,9 @@ def tree_from_affinity(
         exact for up to seven tasks; with more, the candidates of a stage are those of a hierarchical clustering.
 
     Differs from the paper:
-        dynamic programming over all nested partitions where the paper has a beam search.
+        the mean is over tasks, not over groups: with the latter a group of one task, which loses nothing, halves the
+        loss of all others, so that single tasks are cut off and planted groups missed. Dynamic programming over all
+        nested partitions where the paper has a beam search.
 
     Example:
         >>> close = np.array([[1, 0.9, 0.1], [0.9, 1, 0.1], [0.1, 0.1, 1]])
@@ -130,8 +132,9 @@ def tree_from_affinity(
 
 
 def _cost(partition: Partition, dissimilarity: np.ndarray) -> float:
-    """Mean over groups of the largest dissimilarity inside."""
-    return float(np.mean([dissimilarity[np.ix_(group, group)].max() for group in partition]))
+    """Mean over tasks of the largest dissimilarity from a task of the same group."""
+    largest = [dissimilarity[np.ix_(group, group)].max(axis=1) for group in partition]
+    return float(np.mean(np.concatenate(largest)))
 
 
 def _undominated(ways: list[tuple[float, float, list[Partition]]]) -> list[tuple[float, float, list[Partition]]]:
@@ -168,7 +171,8 @@ class BranchedNetworks(PartialSharing):
         K encoders in the first phase, then the tree.
 
     Differs from the paper:
-        networks are compared on training inputs, and the tree is found exactly for up to seven tasks.
+        networks are compared on training inputs; the tree is found exactly for up to seven tasks, and what a tree loses
+        is a mean over tasks (:func:`tree_from_affinity`).
 
     Source:
         S. Vandenhende, S. Georgoulis, B. De Brabandere, L. Van Gool, Branched Multi-Task Networks: Deciding What Layers

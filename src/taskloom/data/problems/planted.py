@@ -1,4 +1,4 @@
-"""Tasks in groups, each group on a network of its own that is planted in the data, so that who should share is known."""
+"""Tasks in groups, each group on a planted network of its own, so that who should share is known."""
 
 from __future__ import annotations
 
