@@ -1,4 +1,8 @@
-"""The solvers of :mod:`taskloom.solvers` as operations on tensors."""
+"""The solvers of :mod:`taskloom.solvers` as operations on tensors.
+
+Gramians on a GPU go to the host, which is exact; where that would be all that a step waits for, and an equal way exists
+there (quadratic programs: :mod:`taskloom.balance._interior`), they stay.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from taskloom.balance import _interior
 from taskloom.balance._operators import (
     Array,
     each,
@@ -245,7 +250,14 @@ def _tolerance(gramian: Array, rounding: float) -> float:
 _COARSEST = torch.finfo(torch.float32).eps
 
 
+def _stays(gramian: Tensor) -> bool:
+    """Whether a Gramian is solved on its device: one with double precision."""
+    return gramian.is_cuda
+
+
 def _solve_min_norm(gramian: Tensor, active: Tensor | None) -> Tensor:
+    if _stays(gramian):
+        return _interior.min_norm(gramian.double(), active).to(gramian)
     return each_gramian(lambda matrix: (_minimum_norm.minimum_norm(matrix), True), gramian, active)[0]
 
 
@@ -283,6 +295,9 @@ def _solve_fair(
 
 
 def _solve_dual_cone(gramian: Tensor, u: Tensor) -> Tensor:
+    if _stays(gramian):
+        return _interior.dual_cone(gramian.double(), u.double()).to(gramian)
+
     def solve(matrix: Array, rows: Array) -> tuple[Array]:
         if not (is_finite(matrix) and is_finite(rows)):
             return (np.full_like(rows, np.nan),)
