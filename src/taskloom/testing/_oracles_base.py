@@ -3,14 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-__all__ = ["Parameters", "Unsupported", "only", "tensor"]
+__all__ = ["Outcome", "Parameters", "Unsupported", "only", "tensor"]
 
 Parameters = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Result of one case.
+
+    Args:
+        case: id of the case.
+        status: "pass", "fail" or "unsupported".
+        reason: what differs or what is missing; empty for a pass.
+    """
+
+    case: str
+    status: Literal["pass", "fail", "unsupported"]
+    reason: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.status:<11} {self.case}" + (f": {self.reason}" if self.reason else "")
 
 
 class Unsupported(Exception):

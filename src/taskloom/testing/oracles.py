@@ -1,8 +1,9 @@
-"""Check balancers against a file of independently computed values.
+"""Check balancers and estimators against a file of independently computed values.
 
-    python -m taskloom.testing.oracles FILE [--quiet]
+    python -m taskloom.testing.oracles FILE [--quiet] [--data FOLDER]
 
-The file is JSON with these lists (all numbers float64):
+A file that ends in ``.npz`` holds arrays for the classical estimators: see ``_oracles_classical.py``. Any other file is
+JSON for the balancers, with these lists (all numbers float64):
 
 ``inputs``
     Jacobians: ``id``, ``J`` (K rows of length P), ``losses`` (K).
@@ -33,11 +34,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -45,30 +45,12 @@ from torch import Tensor
 from taskloom.balance.base import Balancer
 from taskloom.errors import DataError, TaskloomError
 from taskloom.testing import _oracles_first, _oracles_gradients, _oracles_losses, _oracles_solved
-from taskloom.testing._oracles_base import Parameters, Unsupported, tensor
+from taskloom.testing._oracles_base import Outcome, Parameters, Unsupported, tensor
 from taskloom.testing._oracles_features import METRICS, run_features, run_metrics
 
 __all__ = ["BUILDERS", "Outcome", "Unsupported", "check_file", "main"]
 
 _FAMILIES = (_oracles_first, _oracles_gradients, _oracles_losses, _oracles_solved)
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """Result of one case.
-
-    Args:
-        case: id of the case.
-        status: "pass", "fail" or "unsupported".
-        reason: what differs or what is missing; empty for a pass.
-    """
-
-    case: str
-    status: Literal["pass", "fail", "unsupported"]
-    reason: str = ""
-
-    def __str__(self) -> str:
-        return f"{self.status:<11} {self.case}" + (f": {self.reason}" if self.reason else "")
 
 
 BUILDERS: dict[str, Callable[[Parameters, int], Balancer]] = {
@@ -171,11 +153,12 @@ def _outcomes(
             yield Outcome(case["id"], "fail", f"{type(error).__name__}: {error}")
 
 
-def check_file(path: Path | str) -> list[Outcome]:
+def check_file(path: Path | str, *, data: Path | str | None = None) -> list[Outcome]:
     """Run every case of a file.
 
     Args:
-        path: the JSON file.
+        path: the file; ``.npz`` for classical estimators, else JSON for balancers.
+        data: folder of data sets that some cases of classical estimators speak of.
 
     Returns:
         one outcome per case, in the order of the file.
@@ -195,6 +178,10 @@ def check_file(path: Path | str) -> list[Outcome]:
         ...     print(check_file(file.name)[0])
         pass        equal
     """
+    if Path(path).suffix == ".npz":
+        from taskloom.testing._oracles_classical import check_arrays
+
+        return check_arrays(Path(path), data=None if data is None else Path(data))
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
         inputs = {one["id"]: one for one in content.get("inputs", [])}
@@ -218,13 +205,19 @@ def check_file(path: Path | str) -> list[Outcome]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line: print every outcome and the counts; 0 when no supported case fails, 2 for an unreadable file."""
     parser = argparse.ArgumentParser(
-        prog="python -m taskloom.testing.oracles", description="Check balancers against a file of known values."
+        prog="python -m taskloom.testing.oracles",
+        description="Check balancers (JSON) or classical estimators (.npz) against a file of known values.",
     )
-    parser.add_argument("file", help="JSON file of cases (layout: see the module documentation)")
+    parser.add_argument("file", help="file of cases (layout: see the module documentation)")
+    parser.add_argument(
+        "--data",
+        default=os.environ.get("TASKLOOM_DATA"),
+        help="folder of data sets that cases speak of (default: the environment variable TASKLOOM_DATA)",
+    )
     parser.add_argument("--quiet", action="store_true", help="print only failures and the counts")
     options = parser.parse_args(arguments)
     try:
-        outcomes = check_file(options.file)
+        outcomes = check_file(options.file, data=options.data)
     except DataError as error:
         sys.stderr.write(f"{error}\n")
         return 2

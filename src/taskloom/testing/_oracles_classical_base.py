@@ -1,0 +1,128 @@
+"""What the oracle runs of all classical estimators use: a case, its data, and how a method is put into a table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from taskloom.testing._oracles_base import Parameters, Unsupported
+
+__all__ = ["Case", "Method", "certified", "fit_case", "load_school"]
+
+Array = NDArray[np.float64]
+TOLERANCE = 1e-13  # of the solvers: the files ask for objectives to 1e-8
+
+
+@dataclass(frozen=True)
+class Case:
+    """One entry of a file of arrays.
+
+    Args:
+        key: ``<data>/<loss weights>/<ic or noic>/<method>[/...]``, ``school/<method>/...`` or ``<family>/<method>``.
+        params: what the file says about the entry; empty for arrays without an entry.
+        expected: arrays below the key, by the rest of their names.
+        arrays: all arrays of the file.
+        others: parameters of the other entries, by key.
+        data: folder of data sets; None if there is none.
+    """
+
+    key: str
+    params: Parameters
+    expected: Mapping[str, Array]
+    arrays: Mapping[str, Array] = field(repr=False)
+    others: Mapping[str, Parameters] = field(default_factory=dict, repr=False)
+    data: Path | None = None
+
+    @property
+    def method(self) -> str:
+        """Name of the method in the tables."""
+        parts = self.key.split("/")
+        if f"data/{parts[0]}/X" in self.arrays:
+            return parts[3]
+        return "/".join(parts[:2])
+
+    @property
+    def fit_intercept(self) -> bool:
+        """As the key says."""
+        return self.key.split("/")[2] == "ic"
+
+    @property
+    def loss_weights(self) -> str:
+        """As the key says."""
+        return self.key.split("/")[1]
+
+    @cached_property
+    def is_long(self) -> bool:
+        """Whether the data have a task column."""
+        return f"data/{self.key.split('/')[0]}/task" in self.arrays
+
+    @property
+    def table(self) -> tuple[Array, Array]:
+        """X, with the task column first where there is one, and y."""
+        place = f"data/{self.key.split('/')[0]}"
+        X = self.arrays[f"{place}/X"]
+        if not self.is_long:
+            return X, self.arrays[f"{place}/Y"]
+        return np.column_stack([self.arrays[f"{place}/task"], X]), self.arrays[f"{place}/y"]
+
+    def parameter(self, name: str) -> Any:
+        """A parameter of the entry.
+
+        Raises:
+            Unsupported: the entry has no such parameter.
+        """
+        if name not in self.params:
+            raise Unsupported(f"no parameter {name!r} in {sorted(self.params)}")
+        return self.params[name]
+
+
+@dataclass(frozen=True)
+class Method:
+    """How to compute the values of a case.
+
+    Args:
+        run: from a case to arrays by the names they have in the file; what it leaves out is not compared.
+        tolerances: relative tolerances that differ from the usual ones, by name.
+    """
+
+    run: Callable[[Case], Mapping[str, Any]]
+    tolerances: Mapping[str, float] = field(default_factory=dict)
+
+
+def fit_case(case: Case, estimator: Any) -> Any:
+    """Fit an estimator on the data of a case, accurately, with the loss weights and the intercept of its key."""
+    X, y = case.table
+    known = estimator.get_params()
+    changes = {"task_feature": 0 if case.is_long else None, "tol": TOLERANCE, "max_iter": 100_000}
+    changes |= {"fit_intercept": case.fit_intercept, "loss_weights": case.loss_weights}
+    return estimator.set_params(**{name: value for name, value in changes.items() if name in known}).fit(X, y)
+
+
+def certified(estimator: Any) -> dict[str, Any]:
+    """Objective, coefficients and intercepts of a fitted linear estimator, as the files name them."""
+    return {"obj": estimator.objective_, "A": estimator.coef_.T, "b": estimator.intercept_}
+
+
+def load_school(case: Case) -> tuple[Array, Array]:
+    """The School data in long format, the task column first: 28 columns as they are, 139 tasks.
+
+    Raises:
+        Unsupported: the file is not there.
+    """
+    from scipy.io import loadmat
+
+    if case.data is None:
+        raise Unsupported("no folder of data sets: pass --data or set TASKLOOM_DATA")
+    path = case.data / "school" / "school.mat"
+    if not path.is_file():
+        raise Unsupported(f"{path} is not there")
+    content = loadmat(path, mat_dtype=True)
+    designs, targets = list(content["X"].ravel()), list(content["Y"].ravel())
+    tasks = np.repeat(np.arange(len(designs)), [len(design) for design in designs])
+    return np.column_stack([tasks, np.concatenate(designs)]), np.concatenate(targets).ravel()

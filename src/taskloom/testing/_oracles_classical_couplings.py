@@ -1,0 +1,45 @@
+"""Oracle runs: quadratic couplings of tasks with the squared and the logistic loss."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from taskloom.linear import (
+    GraphRegularized,
+    GraphRegularizedClassifier,
+    MeanRegularized,
+    MeanRegularizedClassifier,
+)
+from taskloom.regularised.penalties.coupling import TaskCoupling
+from taskloom.testing._oracles_classical_base import Case, Method, certified, fit_case
+
+__all__ = ["METHODS"]
+
+
+def _is_logistic(case: Case) -> bool:
+    return case.params.get("loss") == "logistic"
+
+
+def _mean_reg(case: Case) -> dict[str, Any]:
+    alpha, coupling = case.parameter("alpha"), case.parameter("coupling")
+    twin = MeanRegularizedClassifier if _is_logistic(case) else MeanRegularized
+    fitted = fit_case(case, twin(alpha, coupling=coupling))
+    precision = TaskCoupling.to_mean(fitted.n_tasks_, alpha=1.0, coupling=coupling).precision
+    return {**certified(fitted), "Q": precision}
+
+
+def _graph_path(case: Case) -> dict[str, Any]:
+    alpha, coupling = case.parameter("alpha"), case.parameter("coupling")
+    twin = GraphRegularizedClassifier if _is_logistic(case) else GraphRegularized
+    fitted = fit_case(case, twin(alpha, graph="path", coupling=coupling))
+    n_tasks = fitted.n_tasks_
+    differences = np.diff(np.eye(n_tasks), axis=0)
+    return {**certified(fitted), "Q": np.eye(n_tasks) + coupling * differences.T @ differences}
+
+
+METHODS = {
+    "mean_reg": Method(_mean_reg),
+    "graph_path": Method(_graph_path),
+}
