@@ -7,10 +7,10 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import RegressorMixin
-from sklearn.svm import SVR
 
 from taskloom.errors import DataError
 from taskloom.kernel._base_kernel import Kernel
+from taskloom.kernel._dual_problems import DualProblem, Tube
 from taskloom.kernel._machine import Array, MultiTaskMachine
 from taskloom.kernel._stacked import Stacked
 
@@ -103,22 +103,8 @@ class MultiTaskSVR(RegressorMixin, MultiTaskMachine):  # type: ignore[misc]
         self._fit(X, y, sample_weight)
         return self
 
-    def _train(self, gram: Array, samples: Stacked) -> tuple[Array, float]:
-        machine = SVR(C=self.C, kernel="precomputed", tol=self.tol, epsilon=self.epsilon, cache_size=500)
-        machine.fit(gram, samples.targets, sample_weight=samples.weights)
-        dual = np.zeros(len(samples.targets))
-        dual[machine.support_] = machine.dual_coef_[0]
-        return dual, float(machine.intercept_[0])
-
-    def _known_decisions(self, samples: Stacked, dual: Array) -> Array:
-        return samples.targets - self.epsilon * np.sign(dual)
-
-    def _values(self, gram: Array, samples: Stacked, *, dual: Array, intercept: float) -> tuple[float, float]:
-        functions = gram @ dual
-        half_norm = 0.5 * float(dual @ functions)
-        misses = np.maximum(0.0, np.abs(samples.targets - functions - intercept) - self.epsilon)
-        below = float(samples.targets @ dual - self.epsilon * np.abs(dual).sum()) - half_norm
-        return half_norm + self.C * float(samples.weights @ misses), below
+    def _dual_problem(self, gram: Array, samples: Stacked) -> DualProblem:
+        return Tube(gram, samples.targets, self.C * samples.weights, self.epsilon)
 
     def predict(self, X: Any) -> Array:
         """Values of each row (and task).

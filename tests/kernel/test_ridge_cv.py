@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from taskloom.errors import DataError
+from taskloom.kernel import MultiTaskKernelRidge, MultiTaskKernelRidgeCV
+
+GENERATOR = np.random.default_rng(0)
+SIZES = [5, 9, 16]
+TASKS = np.repeat([0, 1, 2], SIZES)
+X = np.column_stack([TASKS, GENERATOR.uniform(-2, 2, size=30)])
+Y = np.sin(2 * X[:, 1]) + 0.2 * TASKS + 0.3 * GENERATOR.normal(size=30)
+
+
+@pytest.mark.parametrize("average", ["micro", "macro"])
+def test_errors_are_those_of_left_out_labels(average: str) -> None:
+    model = MultiTaskKernelRidgeCV(average=average, gamma=1.0, task_feature=0).fit(X, Y)  # type: ignore[arg-type]
+    left_out = MultiTaskKernelRidge(gamma=1.0, task_feature=0).leave_one_out(X, Y, alphas=model.alphas_)
+    squares = (left_out - Y) ** 2
+    expected = squares.mean(axis=1)
+    if average == "macro":
+        expected = np.mean([squares[:, task == TASKS].mean(axis=1) for task in range(3)], axis=0)
+    np.testing.assert_allclose(model.mse_path_, expected, rtol=1e-12)
+    assert model.alpha_ == model.alphas_[np.argmin(expected)]
+    assert model.alphas_[-1] < model.alpha_ < model.alphas_[0]
+
+
+def test_it_is_the_model_with_that_alpha() -> None:
+    chosen = MultiTaskKernelRidgeCV([0.01, 0.1, 1.0], gamma=1.0, task_feature=0).fit(X, Y)
+    plain = MultiTaskKernelRidge(chosen.alpha_, gamma=1.0, task_feature=0).fit(X, Y)
+    np.testing.assert_array_equal(chosen.predict(X), plain.predict(X))
+    np.testing.assert_array_equal(chosen.leave_one_out(X, Y), plain.leave_one_out(X, Y))
+
+
+def test_one_standard_error_takes_the_simpler_model() -> None:
+    best = MultiTaskKernelRidgeCV(gamma=1.0, task_feature=0).fit(X, Y)
+    simple = MultiTaskKernelRidgeCV(gamma=1.0, one_standard_error=True, task_feature=0).fit(X, Y)
+    assert simple.alpha_ > best.alpha_
+    residuals = (best.leave_one_out(X, Y) - Y) ** 2
+    limit = residuals.mean() + residuals.std() / np.sqrt(len(Y))
+    position = int(np.flatnonzero(simple.alphas_ == simple.alpha_)[0])
+    assert simple.mse_path_[position] <= limit < simple.mse_path_[position - 1]
+
+
+def test_shared_rows_without_fitting_again() -> None:
+    table = np.sin(X[:20, 1:]) + GENERATOR.normal(scale=0.1, size=(20, 5))
+    model = MultiTaskKernelRidgeCV(gamma=1.0).fit(X[:20, 1:], table)
+    assert model.predict(X[:20, 1:]).shape == (20, 5)
+    assert model.score(X[:20, 1:], table) > 0.8
+
+
+def test_labels_that_nothing_else_determines_do_not_count() -> None:
+    rows, y = np.vstack([X, [7, 0.0]]), np.append(Y, 50.0)
+    with_single = MultiTaskKernelRidgeCV([0.01, 0.1], gamma=1.0, coupling=1.0, loss_weights=np.ones(4), task_feature=0)
+    assert np.isfinite(with_single.fit(rows, y).mse_path_).all()
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (MultiTaskKernelRidgeCV([]), "expected positive numbers"),
+        (MultiTaskKernelRidgeCV([1.0, 0.0]), "expected positive numbers"),
+        (MultiTaskKernelRidgeCV(average="median"), "average='median'"),  # type: ignore[arg-type]
+    ],
+    ids=["none", "zero", "average"],
+)
+def test_bad_parameters(model: MultiTaskKernelRidgeCV, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        model.fit(X, Y)
+
+
+def test_nothing_to_choose_by() -> None:
+    with pytest.raises(DataError, match="every task has 1 sample"):
+        MultiTaskKernelRidgeCV(task_feature=0).fit([[0, 1.0], [1, 2.0]], [1.0, 2.0])
+    with pytest.raises(DataError, match="alphas="):
+        MultiTaskKernelRidgeCV().leave_one_out(X, Y)
