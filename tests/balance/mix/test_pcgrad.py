@@ -12,9 +12,10 @@ from torch import Tensor
 
 from taskloom._rng import torch_stream
 from taskloom.balance.base import chain
-from taskloom.balance.mix.pcgrad import pcgrad, project_conflicts
+from taskloom.balance.mix.pcgrad import _project, pcgrad, project_conflicts
 from taskloom.balance.reduce.sum import sum_
 from taskloom.errors import BalanceError
+from taskloom.solvers import surgery
 
 
 def jacobian(n_tasks: int, size: int, seed: int = 0) -> Tensor:
@@ -151,3 +152,16 @@ def test_wrong_arguments_are_named() -> None:
         pcgrad("max")
     with pytest.raises(BalanceError, match="order must be"):
         project_conflicts("descending")
+
+
+@pytest.mark.parametrize("n_tasks", [3, 8])
+def test_one_gramian_and_stacked_ones_are_projected_alike(n_tasks: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = torch.Generator().manual_seed(n_tasks)
+    rows = torch.randn(n_tasks, 4, generator=generator, dtype=torch.float64)
+    rows[1] = 0
+    gramian, keys = rows @ rows.T, torch.rand(n_tasks, n_tasks, generator=generator)
+    solved = torch.from_numpy(surgery.without_conflicts(gramian.numpy(), keys.double().numpy()))
+    monkeypatch.setattr(surgery, "IS_COMPILED", False)
+    torch.testing.assert_close(_project(gramian, keys), solved, rtol=1e-12, atol=1e-12)
+    stacked = torch.func.vmap(_project)(torch.stack([gramian, 2 * gramian]), torch.stack([keys, keys]))
+    torch.testing.assert_close(stacked, torch.stack([solved, solved]), rtol=1e-12, atol=1e-12)

@@ -6,7 +6,8 @@ For every task i, start from ``x = g_i`` and visit the other tasks j in random o
 
 With ``x = J^T c`` all of it happens on inner products: ``x . g_j = (G c)_j``, and the step is
 ``c_j <- c_j - min(0, (G c)_j) / G_jj``. All K rows ``c`` are advanced together, so that one step costs a few vector
-operations whatever K is.
+operations whatever K is: compiled ones (:mod:`taskloom.solvers.surgery`) for one Gramian, tensor operations for the
+stacked Gramians of many networks and where there is no compiler.
 """
 
 from __future__ import annotations
@@ -16,11 +17,13 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from taskloom.balance._operators import is_finite, is_plain, symmetric
 from taskloom.balance.base import Balancer, Mix, chain
 from taskloom.balance.flow import Flow
 from taskloom.balance.reduce.mean import mean
 from taskloom.balance.reduce.sum import sum_
 from taskloom.errors import BalanceError
+from taskloom.solvers import surgery
 
 __all__ = ["ProjectConflicts", "pcgrad", "project_conflicts"]
 
@@ -57,6 +60,10 @@ class ProjectConflicts(Mix):
 def _project(gramian: Tensor, keys: Tensor) -> Tensor:
     """Coefficients C (S, S) of the projected rows; row i visits the other rows by ascending ``keys[i]``."""
     n_rows = len(gramian)
+    if surgery.IS_COMPILED and n_rows > 2 and is_plain(gramian):
+        matrix = symmetric(gramian.detach().double().numpy())
+        if is_finite(matrix):
+            return torch.from_numpy(surgery.without_conflicts(matrix, keys.double().numpy())).to(gramian)
     identity = torch.eye(n_rows, dtype=gramian.dtype, device=gramian.device)
     if n_rows == 1:
         return identity
