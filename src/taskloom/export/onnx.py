@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -99,11 +101,8 @@ def export_onnx(
 
 
 def _write(view: nn.Module, path: Path, example: Tensor, names: Sequence[str]) -> None:
-    level = logging.getLogger("torch.onnx").level
     try:
-        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-        with warnings.catch_warnings(), torch.no_grad():
-            warnings.simplefilter("ignore")
+        with _quiet(), torch.no_grad():
             torch.onnx.export(
                 view,
                 (example,),
@@ -117,14 +116,35 @@ def _write(view: nn.Module, path: Path, example: Tensor, names: Sequence[str]) -
             )
     except OSError:
         raise
-    except Exception as error:  # torch raises many kinds here; the first line says what could not be expressed
-        reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    except Exception as error:  # torch raises many kinds here
         raise ExportError(
-            f"the network of {list(names)} cannot be expressed in ONNX: {reason}. Export tasks one by one, or replace "
-            "the operation that is named"
+            f"the network of {list(names)} cannot be expressed in ONNX: {_reason(error)}. Export tasks one by one, or "
+            "replace the operation that is named"
         ) from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what the packages say of their own work."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
+    levels = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
     finally:
-        logging.getLogger("torch.onnx").setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def _reason(error: BaseException) -> str:
+    """First line of the first of several errors, which says what could not be expressed; without colours."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    text = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
+    return next((line.strip().rstrip(".") for line in text.splitlines() if line.strip()), type(error).__name__)
 
 
 def _differences(view: nn.Module, path: Path, example: Tensor, names: Sequence[str]) -> dict[str, float]:
@@ -137,7 +157,13 @@ def _differences(view: nn.Module, path: Path, example: Tensor, names: Sequence[s
     for rows in (example, example[:1]):
         with torch.no_grad():
             expected = [output.detach().cpu().numpy() for output in view(rows)]
-        outputs: list[Any] = session.run(None, {entry.name: rows.detach().cpu().numpy()})
+        try:
+            outputs: list[Any] = session.run(None, {entry.name: rows.detach().cpu().numpy()})
+        except Exception as error:  # onnxruntime has kinds of its own, without a common base
+            raise ExportError(
+                f"the ONNX file of {list(names)} was written but does not run on {len(rows)} rows: {_reason(error)}. "
+                "A number of rows is fixed in it: use tensor.shape[0] in the network where it has len(tensor)"
+            ) from error
         for name, output, wanted in zip(names, outputs, expected, strict=True):
             scale = 1.0 + float(np.abs(wanted).max(initial=0.0))
             difference = float(np.abs(output - wanted).max(initial=0.0)) if output.shape == wanted.shape else np.inf

@@ -130,7 +130,9 @@ def _run(parts: Parallel, inputs: Sequence[Tensor], members: Sequence[int]) -> l
 def _shared_run(module: nn.Module, inputs: Sequence[Tensor]) -> list[Tensor]:
     """One module on the inputs of all tasks, small ones laid one behind the other."""
     most = TOGETHER_UP_TO if inputs[0].ndim == 4 else STACK_BELOW - 1
-    return [module(part) for part in inputs] if inputs[0].numel() > most else run_together(module, inputs)
+    # the mode first: a graph of the evaluation must not depend on the number of rows
+    together = computes_together(module) and inputs[0].numel() <= most
+    return run_together(module, inputs) if together else [module(part) for part in inputs]
 
 
 def _masks(
@@ -138,7 +140,7 @@ def _masks(
 ) -> list[Tensor]:
     chosen = [parts[member] for member in members]
     alike = are_alike(chosen)
-    if alike and len(chosen) > 2 and us[0].numel() < STACK_BELOW and computes_together(parts) and _one_shape(us):
+    if alike and len(chosen) > 2 and computes_together(parts) and us[0].numel() < STACK_BELOW and _one_shape(us):
         return _stacked(chosen, us, own, axis)
     if alike and own is not None and us[0].ndim > 2:  # many positions: splitting weights is less than joining features
         return [mask(u, part) for mask, u, part in zip(chosen, us, own, strict=True)]

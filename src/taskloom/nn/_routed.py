@@ -93,7 +93,8 @@ class RoutedBlock(nn.Module):
 
     def _weights(self, states: Sequence[Any], tasks: Sequence[int], *, is_same: bool) -> Tensor | None:
         """Weights (G, B, n) where they can be had in one product, else None."""
-        gates = [gate for task in tasks if (gate := self.gate(task)) is not None]
+        found = [self.gate(task) for task in tasks]
+        gates = [gate for gate in found if gate is not None]
         if len(gates) < max(2, len(tasks)) or not self._is_full or not computes_together(self):
             return None
         if is_same:

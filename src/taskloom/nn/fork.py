@@ -12,9 +12,12 @@ nothing unless they are asked for: outside :func:`gates` a fork returns its argu
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import cache
+from threading import Lock
 from typing import Any
 
 import torch
@@ -46,6 +49,8 @@ class Gates:
 
     def __init__(self) -> None:
         self._gates: dict[str, Gate] = {}
+        # whoever has compiled anything has this module loaded; loading it takes seconds
+        self.mark = _marked_untraced() if "torch._dynamo" in sys.modules else _marked
 
     def of(self, task: str) -> Gate:
         """The gate of a task; made when it is first asked for."""
@@ -69,6 +74,20 @@ class Gates:
 
 
 _OPEN: ContextVar[Gates | None] = ContextVar("open gates", default=None)
+# contexts that are open in any thread: compilers can look at a number, but not at a context variable
+_N_OPEN = 0
+_COUNTING = Lock()
+
+
+def _opened() -> Gates | None:
+    """The gates that record a forward pass now."""
+    return None if _N_OPEN == 0 else _OPEN.get()
+
+
+def _count(change: int) -> None:
+    global _N_OPEN
+    with _COUNTING:
+        _N_OPEN += change
 
 
 class _Fork(torch.autograd.Function):
@@ -92,6 +111,18 @@ class _Fork(torch.autograd.Function):
         return gradient * weight, None
 
 
+def _marked(features: Tensor, gate: Gate) -> Tensor:
+    result: Tensor = _Fork.apply(features, gate)  # type: ignore[no-untyped-call]
+    return result
+
+
+@cache
+def _marked_untraced() -> Callable[[Tensor, Gate], Tensor]:
+    """The same in a compiled network: compilers would read the gate when they trace, and never again."""
+    untraced: Callable[[Tensor, Gate], Tensor] = torch.compiler.disable(_marked)
+    return untraced
+
+
 def forks_are_open() -> bool:
     """Whether a forward pass now is recorded by :func:`gates`; otherwise a fork returns its argument.
 
@@ -102,7 +133,7 @@ def forks_are_open() -> bool:
         ...     forks_are_open()
         True
     """
-    return _OPEN.get() is not None
+    return _opened() is not None
 
 
 def fork(z: Tensor, task: str) -> Tensor:
@@ -127,11 +158,8 @@ def fork(z: Tensor, task: str) -> Tensor:
         >>> z.grad
         tensor([11., 11.])
     """
-    opened = _OPEN.get()
-    if opened is None or not isinstance(z, Tensor):
-        return z
-    result: Tensor = _Fork.apply(z, opened.of(task))  # type: ignore[no-untyped-call]
-    return result
+    opened = _opened()
+    return z if opened is None or not isinstance(z, Tensor) else opened.mark(z, opened.of(task))
 
 
 @contextmanager
@@ -165,9 +193,11 @@ def gates(model: nn.Module | None = None, weights: Mapping[str, Tensor | float] 
         opened.of(task)
     opened.set(weights or {})
     token = _OPEN.set(opened)
+    _count(1)
     try:
         yield opened
     finally:
+        _count(-1)
         _OPEN.reset(token)
 
 

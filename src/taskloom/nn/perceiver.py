@@ -129,12 +129,12 @@ class PerceiverIO(MultiTaskModel):
         same = all(part is latents[0] for part in latents)
         if not (same and len(indices) > 1 and computes_together(self)):
             return [self._ask(part, index, self.decoders[0]) for part, index in zip(latents, indices, strict=True)]
-        asked = [self.queries[index](len(latents[0])) for index in indices]
+        asked = [self.queries[index](latents[0].shape[0]) for index in indices]
         answers = self.decoders[0](torch.cat(asked, dim=1), latents[0])
         return [_plain(part) for part in answers.split([part.shape[1] for part in asked], dim=1)]
 
     def _ask(self, latents: Tensor, index: int, decoder: nn.Module) -> Tensor:
-        return _plain(decoder(self.queries[index](len(latents)), latents))
+        return _plain(decoder(self.queries[index](latents.shape[0]), latents))
 
     def encode(self, inputs: Any, tasks: Sequence[str] | None = None) -> tuple[Any, ...]:
         """The latents, where every task has a decoder of its own; one per task when each brings its own input."""
@@ -235,7 +235,7 @@ class _Reader(nn.Module):
         self.n_repeats = n_repeats
 
     def forward(self, tokens: Tensor, ignored: Tensor | None = None) -> Tensor:
-        latents: Tensor = self.read(self.latents(len(tokens)), tokens, ignored=ignored)
+        latents: Tensor = self.read(self.latents(tokens.shape[0]), tokens, ignored=ignored)
         for _ in range(self.n_repeats):
             for block in self.blocks:
                 latents = block(latents)
@@ -290,6 +290,6 @@ class _Path(nn.Module):
 
     def forward(self, inputs: Any) -> Tensor:
         latents = self.reader(*_tokens(inputs, self.adapter))
-        features = _plain(self.decoder(self.queries(len(latents)), latents))
+        features = _plain(self.decoder(self.queries(latents.shape[0]), latents))
         output: Tensor = self.head(features)
         return output

@@ -8,5 +8,7 @@ __getattr__, __dir__, __all__ = attach(
         "BalancerLaws": "balancers",
         "EstimatorLaws": "estimators",
         "ModelLaws": "models",
+        "SmallModel": "small_models",
+        "small_models": "small_models",
     },
 )

@@ -195,7 +195,7 @@ def _scores(gates: Sequence[Gate], rows: Sequence[Tensor]) -> Tensor:
     if all(part is rows[0] for part in rows):
         common = rows[0].to(weights[0].dtype)
         together: Tensor = F.linear(common, torch.cat(weights), None if biases is None else torch.cat(biases))
-        return together.reshape(len(common), len(gates), -1).transpose(0, 1)
+        return together.reshape(common.shape[0], len(gates), -1).transpose(0, 1)
     each = torch.stack(list(rows)).to(weights[0].dtype)
     product = torch.bmm(each, torch.stack(weights).transpose(1, 2))
     return product if biases is None else product + torch.stack(biases).unsqueeze(1)
@@ -238,7 +238,8 @@ def _full_precision(rows: Tensor) -> AbstractContextManager[object]:
 
 def _is_transformed(tensor: Tensor) -> bool:
     """Whether a tensor lives only inside a function transform (``vmap``, ``grad``) and must not be used after it."""
-    return torch._C._functorch.is_functorch_wrapped_tensor(tensor)
+    # compilers see through transforms, and cannot ask
+    return not torch.compiler.is_compiling() and torch._C._functorch.is_functorch_wrapped_tensor(tensor)
 
 
 def _is_alive(tensor: Tensor) -> bool:
