@@ -173,7 +173,7 @@ def test_export_leaves_out_networks_without_weight() -> None:
 
 def test_matrices_are_decayed() -> None:
     model = build()
-    networks, matrices = model.param_groups(0.01, weight_decay=0.1)
+    networks, matrices = model.param_groups(0.01, weight_decay=0.1, unit_lr_factor=100)
     assert (matrices["lr"], matrices["weight_decay"]) == (1.0, 0.1)
     assert {id(p) for p in matrices["params"]} == {id(row) for unit in model.units for row in unit.rows}
     assert len(networks["params"]) + len(matrices["params"]) == len(list(model.parameters()))

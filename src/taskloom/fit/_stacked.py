@@ -1,20 +1,17 @@
-"""Parameters, data and optimiser of many networks of one shape, each as one tensor with a leading member axis."""
+"""Parameters and data of many networks of one shape, each as one tensor with a leading member axis."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
-from itertools import groupby
-from typing import NamedTuple
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.optim.adamw import adamw
 
 from taskloom.data.order import RowOrder
 from taskloom.data.tensors import TaskTensors
 
-__all__ = ["StackedAdamW", "StackedData", "StackedOrders", "StackedParameters"]
+__all__ = ["StackedData", "StackedOrders", "StackedParameters", "stacked_constants"]
 
 
 class StackedParameters:
@@ -41,6 +38,12 @@ class StackedParameters:
         parts = vector.split(self.sizes) if self.sizes else ()
         return {name: part.view(shape) for (name, shape), part in zip(self.shapes.items(), parts, strict=True)}
 
+    def columns(self, names: Collection[str]) -> Tensor:
+        """Columns of the parameters of these names, int64."""
+        places = torch.arange(sum(self.sizes)).split(self.sizes) if self.sizes else ()
+        found = [place for name, place in zip(self.shapes, places, strict=True) if name in names]
+        return torch.cat(found) if found else torch.zeros(0, dtype=torch.int64)
+
     def flatten(self, gradients: dict[str, Tensor]) -> Tensor:
         """Gradients of one member by name as one vector (P,)."""
         if not self.sizes:
@@ -61,92 +64,6 @@ def stacked_constants(modules: Sequence[nn.Module]) -> dict[str, Tensor]:
 
     collected = [constants(module) for module in modules]
     return {name: torch.stack([one[name] for one in collected]) for name in collected[0]}
-
-
-class StackedAdamW:
-    """torch's AdamW over the rows of one matrix, with settings per row.
-
-    Rows with equal settings must stand together; each run of them is one block with one call of torch's own update,
-    so that the arithmetic is the same whatever the number of members.
-
-    Args:
-        matrix: (M, P) parameters, updated in place.
-        learning_rates: (M,) learning rate of each row.
-        weight_decays: (M,) weight decay of each row.
-        keys: (M,) rows with different keys are never in one block (members that may skip a step).
-    """
-
-    def __init__(
-        self, matrix: Tensor, learning_rates: Sequence[float], weight_decays: Sequence[float], keys: Sequence[Hashable]
-    ) -> None:
-        settings = zip(learning_rates, weight_decays, keys, strict=True)
-        self._use(matrix, torch.zeros_like(matrix), torch.zeros_like(matrix), list(settings), [0.0] * len(matrix))
-
-    def _use(
-        self,
-        matrix: Tensor,
-        first: Tensor,
-        second: Tensor,
-        settings: list[tuple[float, float, Hashable]],
-        steps: Sequence[float],
-    ) -> None:
-        self._first, self._second, self._settings = first, second, settings
-        self._blocks: list[_Block] = []
-        start = 0
-        for (learning_rate, weight_decay, _), run in groupby(settings):
-            stop = start + len(list(run))
-            rows = slice(start, stop)
-            step = torch.tensor(steps[start])  # torch counts in a float32 tensor
-            self._blocks.append(
-                _Block(rows, [matrix[rows]], [first[rows]], [second[rows]], [step], learning_rate, weight_decay)
-            )
-            start = stop
-
-    def step(self, gradient: Tensor, skipped: Sequence[bool]) -> None:
-        """One update; ``skipped`` (M,) names the rows (whole blocks) that do not take part."""
-        if not gradient.shape[1]:
-            return
-        for block in self._blocks:
-            if not skipped[block.rows.start]:
-                adamw(
-                    block.parameters,
-                    [gradient[block.rows]],
-                    block.first,
-                    block.second,
-                    [],
-                    block.steps,
-                    fused=True,
-                    amsgrad=False,
-                    beta1=0.9,
-                    beta2=0.999,
-                    lr=block.learning_rate,
-                    weight_decay=block.weight_decay,
-                    eps=1e-8,
-                    maximize=False,
-                )
-
-    def select(self, matrix: Tensor, rows: Sequence[int]) -> None:
-        """Go on with some of the rows; ``matrix`` holds their parameters (len(rows), P)."""
-        block_of = np.repeat(
-            np.arange(len(self._blocks)), [block.rows.stop - block.rows.start for block in self._blocks]
-        )
-        # every block counts its own steps: rows of two blocks stay apart also when what stood between them has left
-        settings: list[tuple[float, float, Hashable]] = [(*self._settings[row][:2], int(block_of[row])) for row in rows]
-        steps = [float(self._blocks[block_of[row]].steps[0]) for row in rows]
-        index = torch.as_tensor(rows)
-        self._use(matrix, self._first[index], self._second[index], settings, steps)
-
-
-class _Block(NamedTuple):
-    """Neighbouring rows with equal settings, and their state in the form in which torch's update takes it."""
-
-    rows: slice
-    parameters: list[Tensor]
-    first: list[Tensor]
-    second: list[Tensor]
-    steps: list[Tensor]
-    learning_rate: float
-    weight_decay: float
 
 
 class StackedData:

@@ -23,7 +23,8 @@ from torch import Tensor
 from taskloom.data.batch import assemble
 from taskloom.engine.functional import Step, StepFunction
 from taskloom.fit._recorded import OverMembers
-from taskloom.fit._stacked import StackedAdamW, StackedData, StackedOrders, StackedParameters, stacked_constants
+from taskloom.fit._stacked import StackedData, StackedOrders, StackedParameters, stacked_constants
+from taskloom.fit._stacked_adamw import Rates, StackedAdamW
 from taskloom.fit.result import FitResult, History
 from taskloom.fit.training import Training
 from taskloom.nn import batched_evaluation
@@ -77,6 +78,20 @@ def train_batched(trainings: Sequence[Training]) -> list[FitResult]:
     return [result for result in ordered if result is not None]
 
 
+def _groups(training: Training) -> list[tuple[set[str], Rates]]:
+    """The optimiser's groups of a network: names of parameters, and their rates; groups without parameters are none."""
+    names = {id(parameter): name for name, parameter in training.model.named_parameters()}
+    settings = training.optimiser
+    usual, *others = training.model.param_groups(settings.learning_rate, weight_decay=settings.weight_decay)
+    found = [usual, *(group for group in others if group["params"])]
+    return [({names[id(parameter)] for parameter in group["params"]}, _rates([group])) for group in found]
+
+
+def _rates(groups: Sequence[dict[str, Any]]) -> Rates:
+    """Rates of a single group, or of none."""
+    return Rates(groups[0]["lr"], groups[0].get("weight_decay", 0.0)) if groups else Rates(0.0, 0.0)
+
+
 def _block_key(training: Training) -> tuple[float, float, int]:
     return (training.optimiser.learning_rate, training.optimiser.weight_decay, training.order.steps)
 
@@ -99,19 +114,13 @@ class _BatchedRun:
         self.constants = stacked_constants([training.model for training in trainings])
         self.own = StackedParameters([training.balancer for training in trainings])
         self.own_constants = stacked_constants([training.balancer for training in trainings])
-        self.optimiser = StackedAdamW(
-            self.parameters.matrix,
-            [training.optimiser.learning_rate for training in trainings],
-            [training.optimiser.weight_decay for training in trainings],
-            self.steps.tolist(),
-        )
-        groups = [training.balancer.parameter_groups() for training in trainings]
-        self.own_optimiser = StackedAdamW(
-            self.own.matrix,
-            [group[0]["lr"] if group else 0.0 for group in groups],
-            [group[0].get("weight_decay", 0.0) if group else 0.0 for group in groups],
-            self.steps.tolist(),
-        )
+        steps = self.steps.tolist()
+        groups = [_groups(training) for training in trainings]
+        apart = [self.parameters.columns(names) for names, _ in groups[0][1:]]
+        rates = [tuple(own for _, own in member) for member in groups]
+        self.optimiser = StackedAdamW(self.parameters.matrix, rates, steps, apart=apart)
+        own_rates = [(_rates(training.balancer.parameter_groups()),) for training in trainings]
+        self.own_optimiser = StackedAdamW(self.own.matrix, own_rates, steps)
         self.members = np.arange(len(trainings))  # which member each row of the stack is
         self.best = self.parameters.matrix.clone()
         self.best_score = np.full(len(trainings), np.inf)

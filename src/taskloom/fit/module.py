@@ -258,7 +258,7 @@ class MultiTaskModule(pl.LightningModule):
                 parameter.grad = None
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """AdamW over what learns in this phase, with the balancer's own groups beside it.
+        """AdamW over the groups of the model that learn in this phase, with the balancer's own beside them.
 
         A phase that comes again finds the moments that it left.
         """
@@ -278,8 +278,9 @@ class MultiTaskModule(pl.LightningModule):
             for group in own:
                 made.add_param_group(group)
             return made
-        settings = {"lr": self.optimiser.learning_rate, "weight_decay": self.optimiser.weight_decay}
-        groups = [group for group in ({"params": learning, **settings}, *own) if group["params"]]
+        settings = self.optimiser
+        groups = self.model.param_groups(settings.learning_rate, weight_decay=settings.weight_decay)
+        groups = [group for group in (*groups, *own) if group["params"]]
         # the fused kernel does its own unscaling, which the Trainer cannot combine with clipping under mixed precision
         plain = self.trainer.precision in ("32-true", "64-true")
         return LeanAdamW(groups) if plain else torch.optim.AdamW(groups, fused=False)

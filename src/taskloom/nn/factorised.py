@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from taskloom.errors import TaskError
-from taskloom.nn._batching import computes_together
+from taskloom.nn._batching import casts, computes_together
 from taskloom.nn._grow import freeze_module, grown
 from taskloom.nn._hollow import filled, hollow
+from taskloom.nn._param_groups import Settings, two_groups
 from taskloom.nn.adapters import build_copies
 from taskloom.nn.factors.base import Basis, Factorisation
 from taskloom.nn.factors.laf import LAF
@@ -181,7 +182,7 @@ class TensorFactorised(MultiTaskModel):
     def represent(self, inputs: Any, indices: Sequence[int]) -> list[Any]:
         generated = self.weights(indices)
         together = isinstance(inputs, Tensor) and len(indices) > _LOOP_UP_TO and computes_together(self)
-        if together and not self._buffers_of(0):
+        if together and not self._buffers_of(0) and not casts(self):
 
             def call(parameters: dict[str, Tensor]) -> Any:
                 return functional_call(self.skeleton, parameters, (inputs,))
@@ -224,6 +225,15 @@ class TensorFactorised(MultiTaskModel):
         """The numbers that combine the bases, the vectors, and the head of the task."""
         index = self.position(task)
         return trainable(self.numbers[index], self.vectors[index], self.heads[index])
+
+    def param_groups(self, lr: float, *, weight_decay: float = 0.0) -> list[dict[str, Any]]:
+        """Groups for an optimiser: factors are not decayed, which is not what decay of the weights would be.
+
+        ``weight_penalty`` is the latter.
+        """
+        factors = [*self.bases.parameters(), *self.numbers.parameters()]
+        usual: Settings = {"lr": lr, "weight_decay": weight_decay}
+        return two_groups(self, factors, usual=usual, own={"lr": lr, "weight_decay": 0.0})
 
     def path(self, task: str) -> nn.Module:
         return _Path(self, self.position(task))

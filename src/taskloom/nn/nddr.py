@@ -10,7 +10,7 @@ from torch import nn
 from taskloom.nn._channel_norm import ChannelBatchNorm
 from taskloom.nn._shortcut import Shortcut
 from taskloom.nn._stages import Stages
-from taskloom.nn._stitched import StitchedNetworks
+from taskloom.nn._stitched import UNIT_LR_FACTOR, StitchedNetworks
 from taskloom.nn.mixing import Mixing
 from taskloom.task import Task
 
@@ -39,6 +39,8 @@ class NDDR(StitchedNetworks):
         channels: number of channels behind each stage; default: from ``example`` or the layers.
         dimension: axis of the channels, 1 (default) for (n, D) and images, 2 for tokens (n, N, D).
         same_start: give all encoders the weights of the first, for pretrained encoders; default False.
+        unit_lr_factor: learning rate of the mixing weights over that of the networks in :func:`taskloom.fit`; default 1
+            (measured for AdamW). The paper has more, with plain gradient steps: see ``model.param_groups``.
         single_task_epochs: train the networks apart for so many epochs before they are fused; default 0.
         heads: task name -> head module; default a linear layer by kind of task.
         example: sample input of the encoder, only needed when the layers do not say how wide the features are.
@@ -80,6 +82,7 @@ class NDDR(StitchedNetworks):
         channels: Sequence[int] | None = None,
         dimension: int = 1,
         same_start: bool = False,
+        unit_lr_factor: float = UNIT_LR_FACTOR,
         single_task_epochs: int = 0,
         heads: Mapping[str, nn.Module] | None = None,
         example: Any = None,
@@ -90,6 +93,7 @@ class NDDR(StitchedNetworks):
             channels=channels,
             dimension=dimension,
             same_start=same_start,
+            unit_lr_factor=unit_lr_factor,
             single_task_epochs=single_task_epochs,
             heads=heads,
             example=example,

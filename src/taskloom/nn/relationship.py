@@ -13,6 +13,7 @@ from taskloom.errors import TaskError
 from taskloom.nn._batching import run_together
 from taskloom.nn._grow import add_copy, grown
 from taskloom.nn._inputs import read_request
+from taskloom.nn._param_groups import Settings, two_groups
 from taskloom.nn._tensor_normal import TensorNormal
 from taskloom.nn.adapters import build_copies
 from taskloom.nn.fork import fork
@@ -213,6 +214,13 @@ class RelationshipNetwork(MultiTaskModel):
         """The tower and the head of the task."""
         index = self.position(task)
         return trainable(self.towers[index], self.heads[index])
+
+    def param_groups(self, lr: float, *, weight_decay: float = 0.0) -> list[dict[str, Any]]:
+        """Groups for an optimiser: the coupled weights have their prior, and no weight decay besides."""
+        named = [dict(tower.named_parameters()) for tower in self.towers]
+        coupled = [weights[layer] for weights in named for layer in self.layers]
+        usual: Settings = {"lr": lr, "weight_decay": weight_decay}
+        return two_groups(self, coupled, usual=usual, own={"lr": lr, "weight_decay": 0.0})
 
     def path(self, task: str) -> nn.Module:
         index = self.position(task)
