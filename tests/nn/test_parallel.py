@@ -143,3 +143,13 @@ def test_an_exchanged_part_is_noticed_after_train() -> None:
     members[2][1] = nn.Sigmoid()
     members.train()
     torch.testing.assert_close(members.run_same(torch.ones(1, 3))[2], members[2](torch.ones(1, 3)))
+
+
+@pytest.mark.parametrize("n_members", [2, 6])
+@pytest.mark.parametrize("tail", [nn.ReLU, lambda: nn.LayerNorm(5)], ids=["chain", "other"])
+def test_autocast_reaches_members_of_any_number(n_members, tail):
+    members = Parallel(nn.Sequential(nn.Linear(4, 5), tail(), nn.Linear(5, 2)) for _ in range(n_members)).train()
+    inputs = torch.randn(3, 4)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        for outputs in (members.run_same(inputs), members.run([inputs.clone() for _ in range(n_members)])):
+            assert {output.dtype for output in outputs} == {torch.bfloat16}

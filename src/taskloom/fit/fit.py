@@ -28,7 +28,7 @@ from taskloom.fit.phases import run_phases
 from taskloom.fit.result import FitResult
 from taskloom.fit.trainer import TrainerOptions
 from taskloom.fit.training import Objective, OptimiserSettings, Schedule, Training
-from taskloom.nn import HardSharing
+from taskloom.nn import Deferred, HardSharing
 from taskloom.nn.model import MultiTaskModel
 from taskloom.task import Task, check_tasks
 
@@ -58,8 +58,9 @@ def fit(
     network of the best epoch. The model that is given keeps its weights.
 
     Args:
-        model: a :class:`~taskloom.nn.MultiTaskModel`, or any ``nn.Module`` that encodes an input as features
-            (n, d): it is then shared by all tasks, with a linear head per task.
+        model: a :class:`~taskloom.nn.MultiTaskModel`; a :class:`~taskloom.nn.Deferred` one, built for the data; or
+            any ``nn.Module`` that encodes an input as features (n, d): it is then shared by all tasks, with a linear
+            head per task.
         data: a :class:`~taskloom.MultiTaskData` (split and prepared here: ``result.preparation`` keeps how), prepared
             :class:`~taskloom.data.TaskTensors`, or a pair of data loaders (training, validation) that yield
             :class:`~taskloom.data.Batch` objects, ``(inputs, {task: target})``, or ``(inputs, {task: target},
@@ -147,10 +148,12 @@ def _prepared(data: MultiTaskData, split: Splitter | None, seed: int) -> tuple[T
 
 
 def _network(model: nn.Module, tasks: Sequence[Task], example: Any, seed: int) -> MultiTaskModel:
-    """The model itself, or an encoder under linear heads whose weights follow the seed."""
-    if isinstance(model, MultiTaskModel):
+    """The model itself; or one that is built now, or an encoder under linear heads, whose weights follow the seed."""
+    if isinstance(model, MultiTaskModel) and not isinstance(model, Deferred):
         return model
     with initial_weights(seed):
+        if isinstance(model, Deferred):
+            return copy.copy(model).built(example)
         return HardSharing(model, tasks, example=example)
 
 

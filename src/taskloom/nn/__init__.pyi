@@ -31,6 +31,7 @@ from taskloom.nn.cost import layer_macs as layer_macs
 from taskloom.nn.cost import macs as macs
 from taskloom.nn.cross_stitch import CrossStitch as CrossStitch
 from taskloom.nn.cut import NoCommonFeature as NoCommonFeature
+from taskloom.nn.deferred import Deferred as Deferred
 from taskloom.nn.encoders.adapted import Adapted as Adapted
 from taskloom.nn.encoders.adapted import from_hugging_face as from_hugging_face
 from taskloom.nn.encoders.adapted import from_timm as from_timm
@@ -91,6 +92,7 @@ from taskloom.nn.sharing_graph import SharingGraph as SharingGraph
 from taskloom.nn.sluice import Sluice as Sluice
 from taskloom.nn.soft import SoftSharing as SoftSharing
 from taskloom.nn.soft_ordering import SoftOrdering as SoftOrdering
+from taskloom.nn.split_norm import split_batch_norm as split_batch_norm
 from taskloom.nn.thin import spanning_rows as spanning_rows
 from taskloom.nn.thin import thin_chain as thin_chain
 
@@ -109,6 +111,7 @@ __all__ = [
     "Cost",
     "CrossStitch",
     "DSelectKGate",
+    "Deferred",
     "DenseHead",
     "EmbeddingAdd",
     "EmbeddingConcat",
@@ -185,6 +188,7 @@ __all__ = [
     "resnet50",
     "sharing_table",
     "spanning_rows",
+    "split_batch_norm",
     "stages_of",
     "thin_chain",
     "tree_from_affinity",

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-__all__ = ["batched_evaluation", "computes_together", "couples_rows", "joined_rows", "run_together"]
+__all__ = ["batched_evaluation", "casts", "computes_together", "couples_rows", "joined_rows", "run_together"]
 
 _EVALUATE_TOGETHER: ContextVar[bool] = ContextVar("taskloom_evaluate_together", default=False)
 
@@ -43,6 +43,12 @@ def computes_together(module: nn.Module) -> bool:
     if module.training or torch.compiler.is_compiling():  # compilers cannot read a context variable
         return module.training
     return _EVALUATE_TOGETHER.get()
+
+
+def casts(module: nn.Module) -> bool:
+    """Whether autocast is on where a module is; it does not reach into ``torch.func.vmap``."""
+    first = next(module.parameters(), None)
+    return first is not None and torch.is_autocast_enabled(first.device.type)
 
 
 def couples_rows(module: nn.Module) -> bool:

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from taskloom.errors import TaskError
 from taskloom.nn._expert_level import ExpertLevel
-from taskloom.nn.adapters import factory_of
+from taskloom.nn._grow import fresh_copy
 from taskloom.nn.fork import fork
 from taskloom.nn.gates.gate import Gate
 
@@ -234,8 +234,7 @@ class ExpertLevels(nn.Module):
                 "one or more with n_own="
             )
         for level in self:
-            make = factory_of(level.experts[0]) if n_own else None
-            level.add_stream([] if make is None else [make().requires_grad_(True) for _ in range(n_own)])
+            level.add_stream([fresh_copy(level.experts[0]) for _ in range(n_own)])
         return len(self.level(0).own) - 1
 
     def select(self, streams: Sequence[int], *, asked: Sequence[int]) -> ExpertLevels:

@@ -16,17 +16,34 @@ from taskloom.task import Task, check_tasks
 if TYPE_CHECKING:
     from taskloom.nn.model import Freeze, MultiTaskModel
 
-__all__ = ["add_copy", "freeze_module", "grown", "shrunk"]
+__all__ = ["add_copy", "freeze_module", "fresh_copy", "grown", "shrunk", "thaw_norms"]
 
 Model = TypeVar("Model", bound="MultiTaskModel")
+Part = TypeVar("Part", bound=nn.Module)
+
+_MOMENTUM = "momentum_before_freezing"
 
 
 def freeze_module(module: nn.Module) -> None:
     """Keep a module's outputs in evaluation mode as they are, whatever is trained later."""
     module.requires_grad_(False)
     for part in module.modules():
-        if isinstance(part, nn.modules.batchnorm._BatchNorm):
+        if isinstance(part, nn.modules.batchnorm._BatchNorm) and not hasattr(part, _MOMENTUM):
+            setattr(part, _MOMENTUM, part.momentum)
             part.momentum = 0.0  # running statistics would go on changing in training mode
+
+
+def thaw_norms(module: Part) -> Part:
+    """Let the running statistics of a module learn again; the module itself."""
+    for part in module.modules():
+        if isinstance(part, nn.modules.batchnorm._BatchNorm) and hasattr(part, _MOMENTUM):
+            part.momentum = part.__dict__.pop(_MOMENTUM)
+    return module
+
+
+def fresh_copy(module: nn.Module) -> nn.Module:
+    """A newly drawn copy of a module that learns, also when the module is frozen."""
+    return thaw_norms(factory_of(module)()).requires_grad_(True)
 
 
 def grown(model: Model, task: Task, *, freeze: Freeze, shared: Sequence[str]) -> Model:
@@ -80,6 +97,5 @@ def _rename(model: MultiTaskModel, tasks: tuple[Task, ...]) -> None:
 
 
 def add_copy(modules: Parallel) -> None:
-    """Append a newly drawn, trainable copy of the first module."""
-    fresh = factory_of(modules[0])()
-    modules.append(fresh.requires_grad_(True))
+    """Append a newly drawn copy of the first module, which learns."""
+    modules.append(fresh_copy(modules[0]))

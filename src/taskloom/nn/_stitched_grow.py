@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from taskloom.nn._grow import freeze_module
+from taskloom.nn._grow import freeze_module, fresh_copy
 from taskloom.nn._stitched_groups import possible_wiring, reached
-from taskloom.nn.adapters import factory_of
 
 if TYPE_CHECKING:
     from taskloom.nn._stitched import StitchedNetworks
@@ -27,7 +26,7 @@ def add_network(model: StitchedNetworks, pattern: StitchedNetworks, *, freeze: F
     for place, (stage, own) in enumerate(zip(model._stages(), pattern._stages(), strict=True)):
         if freeze == "shared" and place <= model.places[-1]:
             freeze_module(stage)
-        stage.append(factory_of(own[-1])().requires_grad_(True))
+        stage.append(fresh_copy(own[-1]))
     for unit in model._units().values():
         unit.add_task()
     if len(pattern.readouts):

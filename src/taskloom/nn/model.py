@@ -8,6 +8,8 @@ from typing import Any, Literal, Self
 
 from torch import Tensor, nn
 
+from taskloom.errors import TaskError
+from taskloom.nn._draws import same_draws
 from taskloom.nn._grow import shrunk
 from taskloom.nn._inputs import read_request
 from taskloom.nn._reset import reset_weights
@@ -79,6 +81,34 @@ class MultiTaskModel(nn.Module):
             found = self.represent_each(request.parts, request.indices)
         return dict(zip(request.names, found, strict=True))
 
+    def iter_tasks(self, inputs: Any, tasks: Sequence[str] | None = None) -> Iterator[tuple[str, Tensor]]:
+        """Outputs task by task, each computed when it is asked for, with a graph of its own.
+
+        The loss of a task can go backward before the next task is computed, so that memory holds one task: for losses
+        whose weights do not depend on each other. All tasks see the random numbers that the first one draws, as they do
+        in one forward pass. What tasks share is computed once per task; batch normalisation counts every pass.
+
+        Args:
+            inputs: as for :meth:`forward`.
+            tasks: as for :meth:`forward`.
+
+        Yields:
+            name and outputs of one task after the other, in model order.
+
+        Raises:
+            TaskError: in training, a model whose penalties look at all tasks of a forward pass.
+        """
+        if self.training and self.has_batch_penalties:
+            raise TaskError(
+                f"penalties of this {type(self).__name__} look at all tasks of a forward pass, and iter_tasks makes one "
+                "pass per task; call the model"
+            )
+        request = read_request(inputs, tasks, self._positions)
+        for name, draws in zip(request.names, same_draws(self), strict=False):
+            with draws:
+                output = self(inputs if request.parts is None else {name: inputs[name]}, [name])[name]
+            yield name, output
+
     def represent(self, inputs: Any, indices: Sequence[int]) -> list[Any]:
         """Features of the tasks with these indices, all from one input."""
         raise NotImplementedError
@@ -118,6 +148,20 @@ class MultiTaskModel(nn.Module):
     def coupling_parameters(self) -> Iterator[nn.Parameter]:
         """Parameters that only a penalty reaches; usually none."""
         return iter(())
+
+    def param_groups(self, lr: float, *, weight_decay: float = 0.0) -> list[dict[str, Any]]:
+        """Groups for an optimiser that hold every trainable parameter once; :func:`taskloom.fit` trains with them.
+
+        Most architectures have one group; some have parts that learn at a rate of their own, or are not to be decayed.
+
+        Args:
+            lr: the learning rate.
+            weight_decay: the weight decay; default 0.
+
+        Returns:
+            dictionaries with "params", "lr" and "weight_decay"; the first with the values given.
+        """
+        return [{"params": list(trainable(self)), "lr": lr, "weight_decay": weight_decay}]
 
     def penalties(self) -> dict[str, Tensor]:
         """Named, weighted, differentiable scalars to add once to the objective, outside all balancing."""

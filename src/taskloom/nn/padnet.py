@@ -10,9 +10,8 @@ from torch import Tensor, nn
 from taskloom.errors import TaskError
 from taskloom.nn._batching import run_together
 from taskloom.nn._distillation import Reader, dense_head, initial_task
-from taskloom.nn._grow import freeze_module, grown
+from taskloom.nn._grow import freeze_module, fresh_copy, grown
 from taskloom.nn._layout import channels_last, one_by_one
-from taskloom.nn.adapters import factory_of
 from taskloom.nn.encoders._blocks import Norm, conv_block, whole_numbers
 from taskloom.nn.encoders.dry_run import dry_run
 from taskloom.nn.heads.default import build_heads
@@ -156,7 +155,7 @@ class PADNet(MultiTaskModel):
                 if len(self._readers_of(k)) > 1:
                     freeze_module(module)
         own = len(self.branches)
-        model.branches.append(factory_of(self.branches[0])().requires_grad_(True))
+        model.branches.append(fresh_copy(self.branches[0]))
         reader = Reader([own, *range(own)], self.width)
         reference = next(self.parameters())
         model.readers.append(reader.to(reference))

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from taskloom.errors import TaskError
-from taskloom.nn._batching import computes_together
+from taskloom.nn._batching import casts, computes_together
 from taskloom.nn._chains import Chain, chain_of, run_chains
 
 __all__ = ["Parallel"]
@@ -28,8 +28,9 @@ class Parallel(nn.ModuleList):
     Structures are compared once after each call of ``train()`` or ``eval()`` and whenever a member is replaced; when a
     part deep inside a member is exchanged, call ``train()`` again.
 
-    Members with buffers that training changes (batch normalisation) are always called one by one. Forward hooks of
-    members are not called in the batched computation.
+    Members with buffers that training changes (batch normalisation) are always called one by one, and under autocast
+    those that would need ``vmap``, which autocast does not reach into. Forward hooks of members are not called in the
+    batched computation.
 
     Args:
         modules: the members; their structures may differ.
@@ -76,19 +77,23 @@ class Parallel(nn.ModuleList):
         same_input = all(value is inputs[0] for value in inputs)
         outputs: list[Any] = [None] * len(chosen)
         for positions in groups.values():
-            group = [kept.members[chosen[position]] for position in positions]
-            if len(group) <= self.loop_up_to or _has_changing_buffers(group[0]):
-                results = [member(inputs[position]) for member, position in zip(group, positions, strict=True)]
-            else:
-                common = inputs[0] if same_input else torch.stack([inputs[p] for p in positions])
-                chains = self._chains([chosen[position] for position in positions])
-                if chains is not None and isinstance(common, Tensor):
-                    results = list(run_chains(chains, common, per_member=not same_input).unbind(0))
-                else:
-                    results = _vectorised(group, common, per_member=not same_input)
+            members_alike = [chosen[position] for position in positions]
+            results = self._run_alike(members_alike, [inputs[p] for p in positions], same_input=same_input)
             for position, result in zip(positions, results, strict=True):
                 outputs[position] = result
         return outputs
+
+    def _run_alike(self, members: Sequence[int], inputs: Sequence[Any], *, same_input: bool) -> list[Any]:
+        """Outputs of members of one structure, on inputs of one shape."""
+        group = [self._structures().members[member] for member in members]
+        chains = self._chains(members)
+        loops = len(group) <= self.loop_up_to or _has_changing_buffers(group[0])
+        if loops or (chains is None and casts(group[0])):
+            return [member(value) for member, value in zip(group, inputs, strict=True)]
+        common = inputs[0] if same_input else torch.stack(list(inputs))
+        if chains is not None and isinstance(common, Tensor):
+            return list(run_chains(chains, common, per_member=not same_input).unbind(0))
+        return _vectorised(group, common, per_member=not same_input)
 
     def run_same(self, inputs: Any, *, members: Sequence[int] | None = None) -> list[Any]:
         """Give all members asked for the same input; one output each."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -18,6 +18,7 @@ __all__ = [
     "drawn",
     "gradients_of",
     "has_batch_statistics",
+    "learning_norms",
     "project",
     "total_of",
     "train",
@@ -86,6 +87,13 @@ def train(model: MultiTaskModel, inputs: Any) -> None:
 
 def has_batch_statistics(model: nn.Module) -> bool:
     return any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in model.modules())
+
+
+def learning_norms(model: nn.Module) -> Iterator[nn.modules.batchnorm._BatchNorm]:
+    """Batch normalisations whose scale and shift learn."""
+    for part in model.modules():
+        if isinstance(part, nn.modules.batchnorm._BatchNorm) and any(p.requires_grad for p in part.parameters()):
+            yield part
 
 
 def assert_equal(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:

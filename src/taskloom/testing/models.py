@@ -10,9 +10,7 @@ run where they apply.
 
 from __future__ import annotations
 
-import copy
-import pickle
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -20,9 +18,8 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, stack_module_state, vmap
 
 from taskloom.errors import TaskError
-from taskloom.nn import MultiTaskModel, NoCommonFeature, UnknownTask, batched_evaluation, check_partition
-from taskloom.nn.model import Freeze
-from taskloom.task import Binary, Multiclass, Regression, Task
+from taskloom.nn import NoCommonFeature, UnknownTask, batched_evaluation, check_partition
+from taskloom.testing._model_changes import ChangeLaws
 from taskloom.testing._model_pieces import (
     Objective,
     assert_close,
@@ -33,15 +30,12 @@ from taskloom.testing._model_pieces import (
     has_batch_statistics,
     project,
     total_of,
-    train,
 )
 
 __all__ = ["ModelLaws"]
 
-_NAMES = ("height", "keys", "a.b/c", "길이", "5", "training", "price (€)")
 
-
-class ModelLaws:
+class ModelLaws(ChangeLaws):
     """Inherit this class, write :meth:`make_model`, and pytest checks the contract of an architecture.
 
     Example:
@@ -51,60 +45,6 @@ class ModelLaws:
         ...         return HardSharing(MLP(self.n_features, (5,)), tasks)
         >>> TestHardSharing().test_partition()
     """
-
-    n_features = 6
-    """Width of the inputs that :meth:`make_inputs` draws."""
-    one_kind = False
-    """Whether all tasks must be of one kind."""
-    can_add_tasks = True
-    """Whether ``add_task`` is supported."""
-    derives_before_export = False
-    """Whether the structure must be fixed before a network can be exported."""
-    merges_on_export = False
-    """Whether the exported network of a task has weights that were computed from several of the model's."""
-    can_remove_tasks = True
-    """Whether ``remove_task`` is supported."""
-    vectorises = True
-    """Whether the model runs under ``torch.func.vmap``; law for all but models with batch statistics."""
-    sizes = (1, 2, 3, 7)
-    """Numbers of tasks that are tried."""
-
-    # ---------------------------------------------------------------- what a test class may change
-
-    def make_model(self, tasks: Sequence[Task]) -> MultiTaskModel:
-        """Build the model under test; called under a fixed torch seed."""
-        raise NotImplementedError("write make_model(self, tasks) in your test class")
-
-    def make_tasks(self, n_tasks: int) -> list[Task]:
-        """Tasks of three kinds (or of one, see :attr:`one_kind`) with difficult names."""
-        kinds = [Regression()] if self.one_kind else [Regression(), Binary(), Multiclass(3)]
-        return [Task(name=_NAMES[index], kind=kinds[index % len(kinds)]) for index in range(n_tasks)]
-
-    def make_inputs(self, n_rows: int, *, seed: int = 0) -> Any:
-        """Random float64 inputs (n_rows, n_features)."""
-        generator = torch.Generator().manual_seed(seed)
-        return torch.randn(n_rows, self.n_features, dtype=torch.float64, generator=generator)
-
-    def parameter_count(self, tasks: Sequence[Task]) -> int | None:
-        """Number of parameters by the formula of the architecture; None: not checked."""
-        return None
-
-    # ---------------------------------------------------------------- building blocks
-
-    def build(self, n_tasks: int = 3, *, seed: int = 0) -> MultiTaskModel:
-        """The model in float64 with disturbed parameters, so that nothing is zero by initialisation."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            model = self.make_model(self.make_tasks(n_tasks)).double()
-            with torch.no_grad():
-                for parameter in model.parameters():
-                    parameter.add_(0.1 * torch.randn_like(parameter))
-        return model
-
-    def inputs_per_task(self, model: MultiTaskModel, n_rows: int | Sequence[int]) -> dict[str, Any]:
-        """One input per task; n_rows rows each, or as many as the sequence says."""
-        rows = [n_rows] * len(model.tasks) if isinstance(n_rows, int) else list(n_rows)
-        return {task: self.make_inputs(rows[k], seed=k + 1) for k, task in enumerate(model.tasks)}
 
     # ---------------------------------------------------------------- laws of the forward pass
 
@@ -191,6 +131,26 @@ class ModelLaws:
         assert_raises(lambda: model({model.tasks[0]: inputs, "mask": inputs}), TaskError, "inputs mix task names")
         assert_raises(lambda: model({model.tasks[0]: inputs}, [model.tasks[1]]), TaskError, "no task is in both")
 
+    def test_task_by_task(self) -> None:
+        """``iter_tasks`` gives the outputs of one forward pass, and the losses' gradients add up to those of it."""
+        model = self.build()
+        for inputs in (self.make_inputs(4), self.inputs_per_task(model, [3, 4, 5])):
+            expected = model.eval()(inputs)
+            assert_equal(dict(model.iter_tasks(inputs)), expected)
+            assert [name for name, _ in model.iter_tasks(inputs, model.tasks[1:])] == list(model.tasks[1:])
+            if model.train().has_batch_penalties:
+                assert_raises(lambda: next(model.iter_tasks(self.make_inputs(4))), TaskError, "look at all tasks")
+                continue
+            together = gradients_of(model, total_of(drawn(model, inputs)))
+            alone = {name: torch.zeros_like(gradient) for name, gradient in together.items()}
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(0)
+                for _, output in model.iter_tasks(inputs):
+                    for name, gradient in gradients_of(model, project(output)).items():
+                        alone[name] += gradient
+            if not has_batch_statistics(model):
+                assert_close(alone, together)
+
     # ---------------------------------------------------------------- laws of the parameters
 
     def test_partition(self) -> None:
@@ -233,6 +193,17 @@ class ModelLaws:
     def test_phases(self) -> None:
         """At least one phase."""
         assert list(self.build().phases())
+
+    def test_param_groups(self) -> None:
+        """Groups for an optimiser hold every trainable parameter once; the first has the rates that were given."""
+        model = self.build()
+        for frozen in (False, True):
+            groups = model.param_groups(0.25, weight_decay=0.5)
+            assert (groups[0]["lr"], groups[0]["weight_decay"]) == (0.25, 0.5)
+            held = [id(parameter) for group in groups for parameter in group["params"]]
+            assert sorted(held) == sorted(id(p) for p in model.parameters() if p.requires_grad)
+            if not frozen:
+                next(iter(model.heads.parameters())).requires_grad_(False)
 
     # ---------------------------------------------------------------- laws of the cut
 
@@ -297,90 +268,3 @@ class ModelLaws:
                     assert torch.allclose(values[index], alone, rtol=1e-12, atol=1e-12)
                     expected = gradients_of(model, alone)
                     assert_close({name: gradients[name][index] for name in expected}, expected)
-
-    # ---------------------------------------------------------------- laws of state, copies, export, new tasks
-
-    def test_state_round_trip(self) -> None:
-        """Loading the state of one model into another makes its answers and penalties equal, bit by bit."""
-        model, other = self.build(seed=0).eval(), self.build(seed=1).eval()
-        other.load_state_dict(model.state_dict())
-        assert_equal(other(self.make_inputs(4)), model(self.make_inputs(4)))
-        assert torch.equal(other.penalty(), model.penalty())
-
-    def test_copies(self) -> None:
-        """Copies by deepcopy and pickle are equal, also after a batched forward pass; half precision and back works."""
-        model = self.build(self.sizes[-1])
-        model.train()
-        total_of(model(self.make_inputs(4))).backward()
-        model.eval()
-        expected = model(self.make_inputs(4))
-        assert_equal(copy.deepcopy(model)(self.make_inputs(4)), expected)
-        assert_equal(pickle.loads(pickle.dumps(model))(self.make_inputs(4)), expected)  # noqa: S301 - our own bytes
-        rounded = copy.deepcopy(model).half().double()
-        assert rounded.state_dict().keys() == model.state_dict().keys()
-        assert all(bool(torch.isfinite(output).all()) for output in rounded(self.make_inputs(4)).values())
-
-    def test_export(self) -> None:
-        """The exported network of a task gives the task's answers, and holds only what it needs.
-
-        Bit by bit; to rounding where weights are merged on export.
-        """
-        model = self.build()
-        if self.derives_before_export:
-            model = model.derive()
-        model.eval()
-        inputs = self.make_inputs(4)
-        expected = model(inputs)
-        for task in model.tasks:
-            exported = model.export(task)
-            assert not isinstance(exported, MultiTaskModel)
-            n_kept = sum(parameter.numel() for parameter in exported.parameters())
-            described = model.describe()
-            if self.merges_on_export:
-                assert_close({task: exported(inputs)}, {task: expected[task]})
-                assert n_kept <= described["path"][task] <= described["total"]
-            else:
-                assert torch.equal(exported(inputs), expected[task])
-                assert n_kept == described["path"][task] <= described["total"]
-        assert_equal(model.derive().export()(inputs), expected)
-
-    def test_remove_task(self) -> None:
-        """Without a task the others answer as before, nothing of it is left, and the groups stay a partition.
-
-        An architecture with more parts per task than its heads drops them in :meth:`MultiTaskModel.forget`.
-        """
-        if not self.can_remove_tasks:
-            return
-        model = self.build(4).eval()
-        inputs = self.make_inputs(6)
-        before = model(inputs)
-        for task in model.tasks:
-            smaller = model.remove_task(task).eval()
-            assert smaller.tasks == tuple(other for other in model.tasks if other != task)
-            assert_close(smaller(inputs), {other: before[other] for other in smaller.tasks})
-            check_partition(smaller, inputs)
-            train(smaller, inputs)
-        assert_equal(model(inputs), before)
-        alone = self.build(1)
-        assert_raises(lambda: alone.remove_task(alone.tasks[0]), TaskError, "only task")
-
-    def test_add_task(self) -> None:
-        """After ``add_task(freeze="old")`` and training, old answers are bit-equal; the groups stay a partition."""
-        if not self.can_add_tasks:
-            return
-        model = self.build().eval()
-        inputs = self.make_inputs(6)
-        before = model(inputs)
-        new_task = Task(name="new", kind=self.make_tasks(1)[0].kind)
-        choices: tuple[Freeze, ...] = ("old", "shared", "none")
-        for freeze in choices:
-            larger = model.add_task(new_task, freeze=freeze).double()
-            assert larger.tasks == (*model.tasks, "new")
-            assert_equal(larger.eval()(inputs, model.tasks), before)
-            if freeze != "shared":
-                check_partition(larger, inputs)
-            train(larger, inputs)
-            after = larger.eval()(inputs)
-            if freeze == "old":
-                assert_equal({task: after[task] for task in model.tasks}, before)
-        assert_equal(model(inputs), before)
