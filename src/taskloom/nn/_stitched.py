@@ -27,16 +27,7 @@ from taskloom.nn.parallel import Parallel
 from taskloom.nn.phase import Phase
 from taskloom.task import Task
 
-__all__ = ["UNIT_LR_FACTOR", "StitchedNetworks"]
-
-UNIT_LR_FACTOR = 1.0
-"""Learning rate of mixing weights over that of the networks.
-
-The papers take 100 to 1000, for plain gradient steps. AdamW's steps have the size of the learning rate whatever the
-gradient. Measured with it at rates 1e-3 and 1e-2, mean validation score of 4 draws: for cross-stitch, sluice and NDDR
-networks on linear tasks with related weights, on tasks of planted groups and on digits, 1 is best or within 1 % of 3,
-and 100 is 8 to 58 % worse (NDDR: 50 % and more).
-"""
+__all__ = ["StitchedNetworks"]
 
 
 class StitchedNetworks(MultiTaskModel):

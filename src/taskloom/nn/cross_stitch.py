@@ -8,8 +8,9 @@ from typing import Any, Literal
 from torch import nn
 
 from taskloom.errors import TaskError
+from taskloom.nn._param_groups import UNIT_LR_FACTOR
 from taskloom.nn._stages import Stages
-from taskloom.nn._stitched import UNIT_LR_FACTOR, StitchedNetworks
+from taskloom.nn._stitched import StitchedNetworks
 from taskloom.nn.mixing import Mixing
 from taskloom.task import Task
 

@@ -8,9 +8,10 @@ from typing import Any
 from torch import nn
 
 from taskloom.nn._channel_norm import ChannelBatchNorm
+from taskloom.nn._param_groups import UNIT_LR_FACTOR
 from taskloom.nn._shortcut import Shortcut
 from taskloom.nn._stages import Stages
-from taskloom.nn._stitched import UNIT_LR_FACTOR, StitchedNetworks
+from taskloom.nn._stitched import StitchedNetworks
 from taskloom.nn.mixing import Mixing
 from taskloom.task import Task
 

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from taskloom.errors import TaskError
 from taskloom.nn._layer_mixing import LayerMixing
 from taskloom.nn._orthogonality import SubspaceOrthogonality
+from taskloom.nn._param_groups import UNIT_LR_FACTOR
 from taskloom.nn._stages import Stages
-from taskloom.nn._stitched import UNIT_LR_FACTOR, StitchedNetworks
+from taskloom.nn._stitched import StitchedNetworks
 from taskloom.nn.mixing import Mixing
 from taskloom.nn.model import trainable
 from taskloom.task import Task
