@@ -13,6 +13,7 @@ from sklearn.kernel_ridge import KernelRidge
 from taskloom.errors import DataError, TaskError
 from taskloom.kernel import MultiTaskKernelRidge
 from taskloom.linear import MeanRegularized
+from taskloom.testing import EstimatorLaws
 
 GOLDEN = np.load(Path(__file__).with_name("golden.npz"))
 TASKS = GOLDEN["data/ragged/task"]
@@ -228,8 +229,8 @@ def test_a_singular_precision_gets_a_ridge_and_a_warning() -> None:
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"alpha": 0.0}, r"alpha=\[0.0\]; expected positive"),
-        ({"alpha": -1.0}, "expected positive"),
+        ({"alpha": 0.0}, r"alpha=\[0.0\]; expected"),
+        ({"alpha": -1.0}, "all positive"),
         ({"coupling": 0.0}, "coupling=0.0; expected a positive number"),
         ({"graph": GRAPH, "coupling": -1.0}, "with a graph expected a number of at least 0"),
         ({"graph": -GRAPH}, "graph holds the weight -2"),
@@ -249,3 +250,19 @@ def test_a_singular_precision_gets_a_ridge_and_a_warning() -> None:
 def test_bad_parameters(changed: dict[str, object], message: str) -> None:
     with pytest.raises(DataError, match=message):
         model(**changed).fit(X, Y)  # type: ignore[arg-type]
+
+
+class TestLaws(EstimatorLaws):
+    is_certified = False  # it has no iterations to stop at; the gap is tested above
+    is_linear = False
+    out_of_range = {"alpha": (0.0, -1.0), "coupling": (0.0,), "gamma": (-1.0, "wide"), "kernel": ("rbff",)}
+
+    def make_estimator(self) -> MultiTaskKernelRidge:
+        return MultiTaskKernelRidge(0.05, coupling=3.0)
+
+
+class TestLawsOfTheLinearKernel(TestLaws):
+    is_linear = True
+
+    def make_estimator(self) -> MultiTaskKernelRidge:
+        return MultiTaskKernelRidge(0.05, kernel="linear", coupling=3.0)

@@ -5,6 +5,7 @@ import pytest
 
 from taskloom.errors import DataError
 from taskloom.kernel import MultiTaskKernelRidge, MultiTaskKernelRidgeCV
+from taskloom.testing import EstimatorLaws
 
 GENERATOR = np.random.default_rng(0)
 SIZES = [5, 9, 16]
@@ -59,8 +60,8 @@ def test_labels_that_nothing_else_determines_do_not_count() -> None:
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        (MultiTaskKernelRidgeCV([]), "expected positive numbers"),
-        (MultiTaskKernelRidgeCV([1.0, 0.0]), "expected positive numbers"),
+        (MultiTaskKernelRidgeCV([]), "all positive"),
+        (MultiTaskKernelRidgeCV([1.0, 0.0]), "all positive"),
         (MultiTaskKernelRidgeCV(average="median"), "average='median'"),  # type: ignore[arg-type]
     ],
     ids=["none", "zero", "average"],
@@ -75,3 +76,13 @@ def test_nothing_to_choose_by() -> None:
         MultiTaskKernelRidgeCV(task_feature=0).fit([[0, 1.0], [1, 2.0]], [1.0, 2.0])
     with pytest.raises(DataError, match="alphas="):
         MultiTaskKernelRidgeCV().leave_one_out(X, Y)
+
+
+class TestLaws(EstimatorLaws):
+    is_certified = False
+    is_linear = False
+    averages_scale = False  # a label left out of two equal ones is known from the other
+    out_of_range = {"alphas": ([], [0.0]), "average": ("median",), "coupling": (0.0,)}
+
+    def make_estimator(self) -> MultiTaskKernelRidgeCV:
+        return MultiTaskKernelRidgeCV(coupling=3.0)

@@ -13,6 +13,7 @@ from sklearn.svm import SVC
 from taskloom.errors import DataError, TaskError
 from taskloom.kernel import MultiTaskKernel, MultiTaskSVC
 from taskloom.task_column import TaskStratifiedKFold
+from taskloom.testing import EstimatorLaws
 
 GOLDEN = np.load(Path(__file__).with_name("golden.npz"))
 X = np.column_stack([GOLDEN["data/clf/task"], GOLDEN["data/clf/X"]])
@@ -131,3 +132,13 @@ def test_bad_parameters(changed: dict[str, object], message: str) -> None:
 def test_one_class_in_all_tasks() -> None:
     with pytest.raises(DataError, match="one class"):
         model().fit(X, np.ones(len(Y)))
+
+
+class TestLaws(EstimatorLaws):
+    is_certified = False  # it has no iterations to stop at; the gap is tested above
+    is_linear = False
+    averages_scale = False
+    out_of_range = {"C": (0.0, -1.0), "mu": (0.0,), "gamma": (-1.0, "wide"), "kernel": ("rbff",)}
+
+    def make_estimator(self) -> MultiTaskSVC:
+        return MultiTaskSVC(2.0, mu=0.5)

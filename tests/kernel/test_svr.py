@@ -7,10 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
+from sklearn.base import clone
 from sklearn.svm import SVR
 
 from taskloom.errors import DataError
 from taskloom.kernel import MultiTaskKernel, MultiTaskSVR
+from taskloom.testing import EstimatorLaws
 
 GOLDEN = np.load(Path(__file__).with_name("golden.npz"))
 X = np.column_stack([GOLDEN["data/ragged/task"], GOLDEN["data/ragged/X"]])
@@ -81,3 +83,16 @@ def test_missing_labels_and_sparse_rows() -> None:
 def test_bad_epsilon(epsilon: float) -> None:
     with pytest.raises(DataError, match="epsilon="):
         model(epsilon=epsilon).fit(X, Y)
+
+
+class TestLaws(EstimatorLaws):
+    is_certified = False  # it has no iterations to stop at; the gap is tested above
+    is_linear = False
+    averages_scale = False
+    out_of_range = {"C": (0.0, -1.0), "epsilon": (-1.0,), "mu": (0.0,), "gamma": (-1.0, "wide"), "kernel": ("rbff",)}
+
+    def make_estimator(self) -> MultiTaskSVR:
+        return MultiTaskSVR(2.0, mu=0.5)
+
+    def for_scaled_targets(self, estimator: MultiTaskSVR, factor: float) -> MultiTaskSVR:
+        return clone(estimator).set_params(C=factor * estimator.C, epsilon=factor * estimator.epsilon)

@@ -191,6 +191,9 @@ class ICMGaussianProcess(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         n_tasks = self.n_tasks_
         if not isinstance(self.rank, int | np.integer) or not 0 <= self.rank <= n_tasks:
             raise DataError(f"rank={self.rank!r}; expected a whole number from 0 to the number of tasks, {n_tasks}")
+        for name, value, least in (("max_iter", self.max_iter, 1), ("n_restarts", self.n_restarts, 0)):
+            if not isinstance(value, int | np.integer) or value < least:
+                raise DataError(f"{name}={value!r}; expected a whole number of at least {least}")
         if self.unknown_task not in ("error", "mean"):
             raise DataError(f'unknown_task={self.unknown_task!r}; expected "error" or "mean"')
         factors = _first_factors(n_tasks, int(self.rank))

@@ -223,8 +223,8 @@ def shape_of(rows: TaskRows, y: Any) -> tuple[int, ...]:
     return (n_rows,) if rows.output_ndim == 1 else (n_rows, rows.n_tasks)
 
 
-def check_alphas(alphas: Sequence[float]) -> None:
-    """At least one, all positive, or an error."""
+def check_alphas(alphas: Sequence[float], name: str = "alphas") -> None:
+    """At least one, all positive, or an error that names the parameter."""
     numbers = np.asarray(alphas, dtype=np.float64)
     if not numbers.size or not (np.isfinite(numbers) & (numbers > 0)).all():
-        raise DataError(f"alpha={list(alphas)!r}; expected positive numbers")
+        raise DataError(f"{name}={list(alphas)!r}; expected at least one number, all positive")

@@ -107,7 +107,7 @@ class MultiTaskKernelRidge(KernelRidgeBase):
             y: (n,), or (n, T) without a task column.
             sample_weight: (n,) or (n, T).
         """
-        check_alphas([self.alpha])
+        check_alphas([self.alpha], "alpha")
         problem, rows = self._problem(X, y, sample_weight)
         self._set_solution(problem, self.alpha, shape=shape_of(rows, y))
         return self

@@ -25,7 +25,7 @@ from taskloom.linear._task_posteriors import (
     posteriors,
     summarise,
 )
-from taskloom.linear.base import TaskRegressor
+from taskloom.linear.base import TaskRegressor, check_number
 from taskloom.task_column import TaskRows, fit_rows, predict_rows
 
 __all__ = ["HierarchicalBayes"]
@@ -48,8 +48,9 @@ class HierarchicalBayes(TaskRegressor, BaseEstimator):  # type: ignore[misc]
 
     Args:
         covariance: form of Sigma: ``"full"`` (default), ``"diagonal"`` or ``"spherical"``.
-        start: a :class:`TaskPrior` to begin with; with ``max_iter=0`` it is used as it is. Default: pooled least
-            squares, its residual variance, and S_0 for Sigma.
+        start: a :class:`TaskPrior` to begin with. Default: pooled least squares, its residual variance, and S_0 for
+            Sigma.
+        optimise: learn the prior; False keeps the one to begin with, for tasks that come later. Default True.
         prior_degrees: nu_0; default D + 2, with D coefficients.
         prior_scale: S_0, a number (times the identity) or (D, D); default: the pooled residual variance over the mean
             squared length of a row.
@@ -102,6 +103,7 @@ class HierarchicalBayes(TaskRegressor, BaseEstimator):  # type: ignore[misc]
         covariance: Literal["full", "diagonal", "spherical"] = "full",
         *,
         start: TaskPrior | None = None,
+        optimise: bool = True,
         prior_degrees: float | None = None,
         prior_scale: ArrayLike | None = None,
         fit_intercept: bool = True,
@@ -112,6 +114,7 @@ class HierarchicalBayes(TaskRegressor, BaseEstimator):  # type: ignore[misc]
     ) -> None:
         self.covariance = covariance
         self.start = start
+        self.optimise = optimise
         self.prior_degrees = prior_degrees
         self.prior_scale = prior_scale
         self.fit_intercept = fit_intercept
@@ -158,8 +161,8 @@ class HierarchicalBayes(TaskRegressor, BaseEstimator):  # type: ignore[misc]
             raise DataError(f'covariance={self.covariance!r}; expected "full", "diagonal" or "spherical"')
         if self.unknown_task not in ("error", "mean"):
             raise DataError(f'unknown_task={self.unknown_task!r}; expected "error" or "mean"')
-        if not isinstance(self.max_iter, int | np.integer) or self.max_iter < 0:
-            raise DataError(f"max_iter={self.max_iter!r}; expected a whole number of at least 0")
+        check_number("max_iter", self.max_iter, least=1)
+        check_number("tol", self.tol, is_open=True)
 
     def _with_ones(self, design: Any) -> Array:
         return np.column_stack([design, np.ones(len(design))]) if self.fit_intercept else np.asarray(design)
@@ -210,13 +213,13 @@ class HierarchicalBayes(TaskRegressor, BaseEstimator):  # type: ignore[misc]
             evidences.append(found.log_evidence)
             path.append(found.log_evidence + _log_density(prior.covariance, scale=scale, degrees=degrees))
             stands_still = len(path) > 1 and abs(path[-1] - path[-2]) < self.tol * abs(path[-1])
-            if stands_still or self.n_iter_ == self.max_iter:
+            if stands_still or self.n_iter_ == (self.max_iter if self.optimise else 0):
                 break
             prior = self._maximised(summaries, found, scale=scale, degrees=degrees, floor=floor)
             found = posteriors(summaries, prior)
             self.n_iter_ += 1
         self.evidence_path_, self.log_evidence_path_ = np.array(path), np.array(evidences)
-        if not stands_still and self.max_iter > 0 and self.tol > 0:
+        if self.optimise and not stands_still:
             warnings.warn(
                 f"the evidence still rises after max_iter={self.max_iter} steps (by {path[-1] - path[-2]:.3g} in the "
                 f"last one, to {path[-1]:.6g}; tol={self.tol:g}); raise max_iter",
