@@ -53,7 +53,7 @@ class _GraphRegularized(CoupledModel):
             return None
         if isinstance(self.graph, str) and self.graph == "complete":
             return TaskCoupling.to_mean(n_tasks, alpha=alpha, coupling=1 + n_tasks * coupling)
-        return TaskCoupling.of_matrix(alpha * (np.eye(n_tasks) + coupling * _laplacian(self.graph, n_tasks)))
+        return TaskCoupling.to_neighbours(_laplacian(self.graph, n_tasks), alpha=alpha, coupling=coupling)
 
 
 def _laplacian(graph: Any, n_tasks: int) -> Any:

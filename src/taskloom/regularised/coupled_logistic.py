@@ -21,7 +21,7 @@ from taskloom.regularised.penalties.coupling import TaskCoupling
 
 __all__ = ["solve_coupled_logistic"]
 
-FLATTEST = 1e-10  # least curvature p (1 - p) of a step, so that hopeless samples do not make it infinite
+FLATTEST = 1e-6  # least 1 - p in the curvature p (1 - p), so that hopeless samples do not make a step infinite
 SHORTEST = 2.0**-30
 
 
@@ -70,9 +70,9 @@ class _Problem:
         targets, weights = [], []
         for y, w, margins in zip(data.targets, data.weights, point.margins, strict=True):
             wrong = expit(-margins)
-            curvature = np.maximum(wrong * (1 - wrong), FLATTEST)
-            targets.append(y * (margins + wrong / curvature))
-            weights.append(w * curvature)
+            right = np.maximum(1 - wrong, FLATTEST)
+            targets.append(y * (margins + 1 / right))
+            weights.append(w * wrong * right)
         model = TaskData(data.designs, tuple(targets), tuple(weights), data.fit_intercept)
         shared = self.intercept == "shared"
         solution = solve_coupled_ridge(model, self.coupling, start=point.A, shared_intercept=shared)

@@ -67,6 +67,20 @@ class TaskCoupling:
         return cls(alpha * coupling, mean, np.array([alpha]))
 
     @classmethod
+    def to_neighbours(cls, laplacian: Array, *, alpha: float, coupling: float) -> TaskCoupling:
+        """``alpha / 2 (||A||^2 + coupling tr(A L A'))``, exact however strong the coupling.
+
+        Args:
+            laplacian: L of a graph of the tasks, shape (T, T), positive semi-definite.
+            alpha: strength, positive.
+            coupling: strength along edges, not negative.
+        """
+        if coupling == 0 or not laplacian.any():
+            return cls.to_mean(len(laplacian), alpha=alpha, coupling=1.0)
+        levels = cls.of_matrix(laplacian)
+        return cls(alpha * (1 + coupling * levels.base), levels.vectors, alpha * (1 + coupling * levels.values))
+
+    @classmethod
     def to_clusters(cls, labels: Array, *, mean: float, between: float, within: float) -> TaskCoupling:
         """``(mean T ||abar||^2 + between sum_c T_c ||abar_c - abar||^2 + within sum_t ||a_t - abar_c(t)||^2) / 2``.
 
