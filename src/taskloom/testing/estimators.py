@@ -203,9 +203,9 @@ class EstimatorLaws:
         wide = np.repeat(X, 2, axis=1)[:, ::2]
         fixed = X.copy()
         fixed.setflags(write=False)
-        for given in (np.asfortranarray(X), wide, fixed, X.tolist()):
+        for given in (X, np.asfortranarray(X), wide, fixed, X.tolist()):
             self._close(self._respond(self._long().fit(given, table.y), self._asked().X), reference)
-        assert np.array_equal(X, table.X)
+            assert np.array_equal(given, table.X), "fit changes its input"
         if get_tags(self._long()).input_tags.sparse:
             fitted = self._long().fit(csr_array(X), table.y)
             self._close(self._respond(fitted, csr_array(self._asked().X)), reference)
