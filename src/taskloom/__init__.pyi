@@ -3,11 +3,17 @@
 from taskloom import couplings as couplings
 from taskloom import data as data
 from taskloom import engine as engine
+from taskloom import gp as gp
+from taskloom import instance as instance
+from taskloom import kernel as kernel
+from taskloom import linear as linear
 from taskloom import losses as losses
 from taskloom import metrics as metrics
 from taskloom import nn as nn
+from taskloom import regularised as regularised
 from taskloom import report as report
 from taskloom import study as study
+from taskloom import task_column as task_column
 from taskloom import testing as testing
 from taskloom.balance._features import at_features as at_features
 from taskloom.balance.adapters.torchjd import from_torchjd as from_torchjd
@@ -210,13 +216,17 @@ __all__ = [
     "fork",
     "from_torchjd",
     "gls",
+    "gp",
     "graddrop",
     "gradnorm",
     "gradvac",
     "group_dro",
     "imtl_g",
     "imtl_l",
+    "instance",
+    "kernel",
     "krum",
+    "linear",
     "log_scalarisation",
     "losses",
     "measure",
@@ -231,6 +241,7 @@ __all__ = [
     "only",
     "pcgrad",
     "read_table",
+    "regularised",
     "report",
     "rescale",
     "rlw",
@@ -239,6 +250,7 @@ __all__ = [
     "stch",
     "stch_mtl",
     "study",
+    "task_column",
     "testing",
     "transfer_report",
     "trimmed_mean",

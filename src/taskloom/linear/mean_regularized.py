@@ -5,7 +5,8 @@ penalty(A) = alpha / 2 (T ||abar||^2 + coupling sum_t ||a_t - abar||^2),    abar
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple
+from dataclasses import dataclass
+from typing import Any, Literal
 
 from taskloom.errors import DataError
 from taskloom.linear._coupled import CoupledModel
@@ -15,8 +16,14 @@ from taskloom.regularised.penalties.coupling import TaskCoupling
 __all__ = ["DeviationForm", "MeanRegularized", "MeanRegularizedClassifier", "deviation_form"]
 
 
-class DeviationForm(NamedTuple):
+@dataclass(frozen=True)
+class DeviationForm:
     """Parameters of :class:`MeanRegularized` that stand for ``a_t = common + deviation_t``; see :func:`deviation_form`.
+
+    Args:
+        alpha: of the estimator.
+        coupling: of the estimator.
+        common_share: the common vector is this multiple of the mean of the coefficients.
 
     Example:
         >>> DeviationForm(alpha=0.1, coupling=3.0, common_share=2 / 3).coupling
