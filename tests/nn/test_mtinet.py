@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from taskloom.errors import TaskError
-from taskloom.nn import CNN, MTINet, MultiTaskModel, PooledHead, ResNet
+from taskloom.nn import CNN, MTINet, MultiTaskModel, PooledHead, ResNet, check_partition
 from taskloom.task import Multiclass, Regression, Task
 from taskloom.testing import ModelLaws
 
@@ -16,8 +16,6 @@ class TestMTINet(ModelLaws):
     """Images of 5 x 6, two scales; heads that average, since the laws look at outputs (n, n_outputs)."""
 
     vectorises = False
-    can_add_tasks = False
-    can_remove_tasks = False
     sizes = (1, 2)
 
     def make_model(self, tasks: Sequence[Task]) -> MTINet:
@@ -32,6 +30,20 @@ class TestMTINet(ModelLaws):
     def inputs_per_task(self, model: MultiTaskModel, n_rows: int | Sequence[int]) -> dict[str, torch.Tensor]:
         rows = [n_rows] if isinstance(n_rows, int) else n_rows
         return super().inputs_per_task(model, [rows[k % len(rows)] for k in range(len(model.tasks))])
+
+    def added_tasks(self, name: str) -> tuple[str, ...]:
+        return (name, f"aux/0/{name}", f"aux/1/{name}")
+
+    def test_remove_task(self) -> None:
+        """As the law, without its last line: a model made for one task has three."""
+        model = self.build(2).eval()
+        inputs = self.make_inputs(6)
+        before = model(inputs)
+        for task in model.tasks:
+            smaller = model.remove_task(task).eval()
+            assert smaller.tasks == tuple(other for other in model.tasks if other != task)
+            assert all(torch.equal(output, before[other]) for other, output in smaller(inputs).items())
+            check_partition(smaller, inputs)
 
     def parameter_count(self, tasks: Sequence[Task]) -> int:
         n_tasks, width = len(tasks), 3
@@ -105,7 +117,7 @@ def test_the_equations() -> None:
     first = encoder[0](images())
     second = encoder[1](first)
     below = [branch(second) for branch in small.branches]
-    passing = large.propagate
+    (passing,) = large.generations
     score = passing.scores(torch.cat(below, 1))
     shares = torch.softmax(torch.stack([score[:, :4], score[:, 4:]]), 0)
     common = passing.reduce(torch.cat([shares[0] * below[0], shares[1] * below[1]], 1))
@@ -131,13 +143,13 @@ def test_the_equations() -> None:
 def test_the_softmax_is_over_tasks() -> None:
     """With scores that favour one task everywhere, only that task's features come through."""
     model = build().eval()
-    passing = model.pyramid.scales[1].propagate
+    (passing,) = model.pyramid.scales[1].generations
     passing.scores[2].weight.data.zero_()
     passing.scores[2].bias.data.copy_(torch.tensor([50.0] * 4 + [-50.0] * 4))
     seen = []
     passing.reduce.register_forward_pre_hook(lambda module, given: seen.append(given[0]))
-    features = [torch.randn(1, 4, 3, 3, dtype=torch.float64) for _ in range(2)]
-    passing(features)
+    features = {k: torch.randn(1, 4, 3, 3, dtype=torch.float64) for k in range(2)}
+    passing(features, [0, 1])
     torch.testing.assert_close(seen[0], torch.cat([features[0], torch.zeros_like(features[1])], 1))
 
 
@@ -168,11 +180,45 @@ def test_resnet() -> None:
     assert model(torch.zeros(2, 3, 64, 64), ["class"])["class"].shape == (2, 5, 64, 64)
 
 
-def test_tasks_cannot_come_or_go() -> None:
-    with pytest.raises(TaskError, match="cannot take the task 'new' in"):
-        build().add_task(Task(name="new", kind=Regression()))
-    with pytest.raises(TaskError, match="cannot do without 'depth'"):
-        build().remove_task("depth")
+def test_a_new_task_reads_the_old_ones_and_is_read_by_none() -> None:
+    model = build().eval()
+    larger = model.add_task(Task(name="edges", kind=Multiclass(2)), freeze="old").eval()
+    assert larger.tasks[len(model.tasks) :] == ("edges", "aux/0/edges", "aux/1/edges", "aux/2/edges")
+    assert larger(images(), ["edges", "aux/1/edges"])["aux/1/edges"].shape == (3, 2, 16, 16)
+    assert [reader.sources for reader in larger._readers(larger.position("edges"))] == [[2, 0, 1]] * 3
+    assert list(larger.shared_parameters()) != []  # its features serve four predictions
+    other = larger.add_task(Task(name="normals", kind=Regression()))
+    generations = [[one.n_read for one in scale.generations] for scale in other.pyramid.scales]
+    assert generations == [[], [2, 3, 4], [2, 3, 4]]
+    check_partition(other, images())
+    with pytest.raises(TaskError, match=r"heads \['normals'\] do not match the new tasks"):
+        model.add_task(Task(name="normals", kind=Regression()), heads={"normals": nn.Identity()})
+
+
+def test_what_nobody_reads_any_more_goes() -> None:
+    model = build().add_task(Task(name="edges", kind=Multiclass(2))).double().eval()
+    expected = model(images())
+    smaller = model
+    for name in ("edges", "aux/0/edges", "aux/1/edges", "aux/2/edges"):
+        smaller = smaller.remove_task(name)
+    sizes = [sum(p.numel() for p in one.parameters()) for one in (smaller, build())]
+    assert sizes[0] == sizes[1]
+    for name in ("depth", "class", "aux/0/depth", "aux/0/class", "aux/1/depth"):
+        smaller = smaller.remove_task(name)
+        check_partition(smaller, images())
+        for other, output in smaller(images()).items():
+            assert torch.equal(output, expected[other])
+    assert smaller.tasks == ("aux/1/class", "aux/2/depth", "aux/2/class")
+    with pytest.raises(TaskError, match="no task is left that reads the features of this scale"):
+        smaller.add_task(Task(name="edges", kind=Multiclass(2)))
+
+
+def test_an_initial_prediction_is_exported_with_what_it_needs() -> None:
+    model = build().eval()
+    exported = model.export("aux/0/class")
+    assert torch.equal(exported(images()), model(images())["aux/0/class"])
+    branches = [sum(not isinstance(one, nn.Identity) for one in scale.branches) for scale in exported.pyramid.scales]
+    assert branches == [2, 2, 1]
 
 
 def test_bad_arguments() -> None:

@@ -29,6 +29,9 @@ class InitialLaws(ModelLaws):
         rows = [n_rows] if isinstance(n_rows, int) else n_rows
         return super().inputs_per_task(model, [rows[k % len(rows)] for k in range(len(model.tasks))])
 
+    def added_tasks(self, name: str) -> tuple[str, ...]:
+        return (name, f"aux/{name}")
+
     def test_remove_task(self) -> None:
         """As the law, without its last line: a model made for one task has two."""
         model = self.build(3).eval()
@@ -157,6 +160,19 @@ def test_a_branch_nobody_reads_goes() -> None:
     for name, output in smaller(images()).items():
         assert torch.equal(output, expected[name])
     check_partition(smaller, images(2))
+
+
+def test_a_new_task_has_an_initial_prediction_of_its_own() -> None:
+    model = build().eval()
+    larger = model.add_task(Task(name="edges", kind=Multiclass(2), target="e"), freeze="old").eval()
+    assert larger.tasks == ("depth", "class", "aux/depth", "aux/class", "edges", "aux/edges")
+    assert (larger.task_objects[5].column, larger.task_objects[5].auxiliary) == ("e", True)
+    assert [larger.readers[k].sources for k in (4, 5)] == [[2, 0, 1], [2]]
+    outputs = larger(images())
+    assert outputs["edges"].shape == outputs["aux/edges"].shape == (3, 2, 16, 16)
+    heads = [DenseHead(6, 2), DenseHead(6, 2)]
+    given = model.add_task(Task(name="edges", kind=Multiclass(2)), head=heads[0], initial_head=heads[1])
+    assert (given.heads[4], given.heads[5]) == tuple(heads)
 
 
 def test_odd_sizes_have_heads_of_a_fixed_size() -> None:

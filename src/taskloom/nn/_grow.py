@@ -46,7 +46,7 @@ def fresh_copy(module: nn.Module) -> nn.Module:
     return thaw_norms(factory_of(module)()).requires_grad_(True)
 
 
-def grown(model: Model, task: Task, *, freeze: Freeze, shared: Sequence[str]) -> Model:
+def grown(model: Model, task: Task, *, freeze: Freeze, shared: Sequence[str], besides: Sequence[Task] = ()) -> Model:
     """A deep copy that knows one more task, frozen as asked, to which the caller appends the new parts.
 
     Args:
@@ -54,11 +54,12 @@ def grown(model: Model, task: Task, *, freeze: Freeze, shared: Sequence[str]) ->
         task: the new task.
         freeze: ``"old"`` everything that exists, ``"shared"`` the shared modules, ``"none"`` nothing.
         shared: names of the attributes that hold shared modules.
+        besides: tasks that come with the new one, behind it.
 
     Raises:
         TaskError: a task of this name exists, or freeze is unknown.
     """
-    tasks = check_tasks([*model.task_objects, task])
+    tasks = check_tasks([*model.task_objects, task, *besides])
     if freeze not in ("old", "shared", "none"):
         raise TaskError(f"freeze must be 'old', 'shared' or 'none', found {freeze!r}")
     new = copy.deepcopy(model)

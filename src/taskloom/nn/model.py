@@ -100,7 +100,7 @@ class MultiTaskModel(nn.Module):
         """
         if self.training and self.has_batch_penalties:
             raise TaskError(
-                f"penalties of this {type(self).__name__} look at all tasks of a forward pass, and iter_tasks makes one "
+                f"penalties of this {type(self).__name__} look at all tasks of a forward pass, and iter_tasks has one "
                 "pass per task; call the model"
             )
         request = read_request(inputs, tasks, self._positions)

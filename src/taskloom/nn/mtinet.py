@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NoReturn
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
 from taskloom.errors import TaskError
 from taskloom.nn._distillation import Reader, dense_head, initial_task
+from taskloom.nn._grow import grown
 from taskloom.nn._layout import channels_last, one_by_one
-from taskloom.nn._pyramid import Pyramid, Scale, enlarged
-from taskloom.nn.encoders._blocks import Norm, whole_numbers
+from taskloom.nn._pyramid import Pyramid, enlarged, new_scale
+from taskloom.nn.encoders._blocks import Norm, norm_like, whole_numbers
 from taskloom.nn.encoders.dry_run import dry_run
 from taskloom.nn.heads.default import build_heads
 from taskloom.nn.model import Freeze, MultiTaskModel, trainable
@@ -87,75 +88,137 @@ class MTINet(MultiTaskModel):
         (self.width,) = whole_numbers([width], what="width")
         shapes = _shapes(parts, example)
         assert example is not None
-        self.places = places  # per task: stage (None: the end), and which target
+        self.places = places  # per task: stage (None: the end), and whose features
+        self.image_size, self.feature_shapes = tuple(example.shape[2:]), shapes
         scales = [
-            Scale(shape[0], self.width, n_tasks=len(targets), norm=norm, is_smallest=number == len(parts) - 1)
+            new_scale(shape[0], self.width, n_streams=len(targets), norm=norm, is_smallest=number == len(parts) - 1)
             for number, shape in enumerate(shapes)
         ]
         self.pyramid = Pyramid(parts, scales[::-1])
         everyone = range(len(targets))
-        sources = [[own, *(other for other in everyone if other != own)] for own in everyone]
-        self.readers = nn.ModuleList(nn.ModuleList(Reader(row, self.width) for _ in parts) for row in sources)
+        self.readers = nn.ModuleList(
+            self._new_readers([own, *(other for other in everyone if other != own)] if number is None else [])
+            for number, own in places
+        )
         own_heads = heads
         if own_heads is None:
-            own_heads = {
-                task.name: dense_head(
-                    task,
-                    self.width * (len(parts) if number is None else 1),
-                    image=example.shape[2:],
-                    features=shapes[number or 0][1:],
-                )
-                for task, (number, _) in zip(self.task_objects, self.places, strict=True)
-            }
+            pairs = zip(self.task_objects, self.places, strict=True)
+            own_heads = {task.name: self._new_head(task, number) for task, (number, _) in pairs}
         self.heads = one_by_one(build_heads(self.task_objects, self.pyramid, heads=own_heads))
 
+    def _new_readers(self, sources: Sequence[int]) -> nn.ModuleList:
+        """What a final task takes from others at every scale; nothing for an initial prediction."""
+        return nn.ModuleList(Reader(sources, self.width) for _ in self.feature_shapes if sources)
+
+    def _new_head(self, task: Task, number: int | None) -> nn.Module:
+        channels = self.width * (len(self.feature_shapes) if number is None else 1)
+        return dense_head(task, channels, image=self.image_size, features=self.feature_shapes[number or 0][1:])
+
+    # ---------------------------------------------------------------- the forward pass
+
     def represent(self, inputs: Any, indices: Sequence[int]) -> list[Any]:
-        places = [self.places[index] for index in indices]
-        found = self.pyramid(channels_last(inputs), min(number or 0 for number, _ in places))
-        return [_joined(found, self._readers(own)) if number is None else found[number][own] for number, own in places]
+        wanted: dict[int, set[int]] = {}
+        for index in indices:
+            for number, streams in self._wanted(index).items():
+                wanted.setdefault(number, set()).update(streams)
+        found = self.pyramid(channels_last(inputs), wanted)
+        return [_read(found, self.places[index], self._readers(index)) for index in indices]
 
     def represent_each(self, parts: Sequence[Any], indices: Sequence[int]) -> list[Any]:
         return [self.represent(part, [index])[0] for part, index in zip(parts, indices, strict=True)]
 
-    def _readers(self, own: int) -> list[Reader]:
-        readers = self.readers[own]
+    def _wanted(self, index: int) -> dict[int, list[int]]:
+        """Number of a stage -> streams whose features a task reads there."""
+        number, own = self.places[index]
+        if number is not None:
+            return {number: [own]}
+        return {stage: reader.sources for stage, reader in enumerate(self._readers(index))}
+
+    def _readers(self, index: int) -> list[Reader]:
+        readers = self.readers[index]
         assert isinstance(readers, nn.ModuleList)
         return [reader for reader in readers if isinstance(reader, Reader)]
 
+    # ---------------------------------------------------------------- who owns what
+
+    def _users(self) -> Iterator[tuple[nn.Module, set[int]]]:
+        """The parts of the pyramid, with the tasks that need them."""
+        needed = [self.pyramid.needed(self._wanted(index)) for index in range(len(self.places))]
+        yield self.pyramid.stages, set(range(len(needed)))
+        for number in range(len(self.pyramid.stages)):
+            scale = self.pyramid.scale(number)
+            users = [{t for t, own in enumerate(needed) if k in own[number]} for k in range(len(scale.branches))]
+            yield from zip(scale.branches, users, strict=True)
+            for generation in scale.passing():
+                each = [users[stream] for stream in generation.streams]
+                yield from zip(generation.own, each, strict=True)
+                for part in (generation.scores, generation.reduce):
+                    if part is not None:
+                        yield part, set().union(*each)
+
     def shared_parameters(self) -> Iterator[nn.Parameter]:
-        """The encoder, and the features of all tasks at all scales, since each feeds others."""
-        return trainable(self.pyramid)
+        """The encoder, and features at all scales that two or more tasks need."""
+        enough = min(2, len(self.places))
+        return trainable(*(part for part, users in self._users() if len(users) >= enough))
 
     def task_parameters(self, task: str) -> Iterator[nn.Parameter]:
-        """What the task takes from others at every scale, and its head."""
+        """What the task takes from others at every scale, its head, and features that no other task needs."""
         index = self.position(task)
-        number, own = self.places[index]
-        return trainable(*(self._readers(own) if number is None else []), self.heads[index])
+        own = (part for part, users in self._users() if users == {index} and len(self.places) > 1)
+        return trainable(*own, self.readers[index], self.heads[index])
 
     def path(self, task: str) -> nn.Module:
         index = self.position(task)
-        number, own = self.places[index]
-        if number is None:
-            return _FinalPath(self.pyramid, self._readers(own), self.heads[index])
-        return _InitialPath(self.pyramid.up_to(number), (number, own), self.heads[index])
+        wanted = self._wanted(index)
+        return _Path(self.pyramid.only(wanted), wanted, self.places[index], self._readers(index), self.heads[index])
 
-    def add_task(self, task: Task, *, freeze: Freeze = "none") -> NoReturn:
-        """Not possible: the features of all tasks are joined at every scale.
+    # ---------------------------------------------------------------- other tasks
 
-        Raises:
-            TaskError: always.
+    def add_task(
+        self,
+        task: Task,
+        *,
+        freeze: Freeze = "none",
+        norm: Norm | None = None,
+        heads: Mapping[str, nn.Module] | None = None,
+    ) -> Self:
+        """A new model with one more final task and its initial predictions, which have features of their own.
+
+        The new task reads all others at every scale; the old tasks do not read it, so that their outputs stay.
+
+        Args:
+            task: the new task.
+            freeze: ``"old"`` freezes everything that exists, ``"shared"`` the encoder and the features of old tasks.
+            norm: makes the normalisations of the new parts; default as in the model.
+            heads: name -> head for the new task and its initial predictions; default as for the others.
         """
-        raise TaskError(
-            f"MTINet cannot take the task {task.name!r} in: all tasks are joined at every scale; build it anew"
-        )
+        made = norm_like(self.pyramid.scales) if norm is None else norm
+        new = [task, *(initial_task(task, f"{number}/") for number in range(len(self.feature_shapes)))]
+        own_heads = heads
+        if own_heads is None:
+            own_heads = {one.name: self._new_head(one, None if k == 0 else k - 1) for k, one in enumerate(new)}
+        if set(own_heads) != {one.name for one in new}:
+            raise TaskError(f"heads {sorted(own_heads)} do not match the new tasks {sorted(one.name for one in new)}")
+        model = grown(self, task, freeze=freeze, shared=("pyramid",), besides=new[1:])
+        stream = len(self.pyramid.scale(0).branches)
+        for number in range(len(self.feature_shapes)):
+            model.pyramid.scale(number).add_stream(self.width, norm=made)
+        model.places = [*self.places, (None, stream), *((number, stream) for number in range(len(new) - 1))]
+        for one in new:
+            model.readers.append(self._new_readers([stream, *range(stream)] if one is task else []))
+            model.heads.append(own_heads[one.name])
+        return model.to(next(self.parameters()))
 
-    def remove_task(self, task: str) -> NoReturn:
-        """Not possible: the other tasks read the features of every task.
-
-        Raises:
-            TaskError: always.
-        """
-        raise TaskError(f"MTINet cannot do without {task!r}: the other tasks read its features; build it anew")
+    def forget(self, index: int) -> None:
+        """Drop, in place, the head of a task, what it takes from others, and features that nobody needs any more."""
+        super().forget(index)
+        del self.readers[index]
+        self.places = [*self.places[:index], *self.places[index + 1 :]]
+        unused = {id(part) for part, users in self._users() if not users}
+        for number in range(len(self.pyramid.stages)):
+            scale = self.pyramid.scale(number)
+            streams = [k for k, branch in enumerate(scale.branches) if id(branch) not in unused]
+            self.pyramid.scales[len(self.pyramid.stages) - 1 - number] = scale.only(streams)
 
     def describe(self) -> dict[str, Any]:
         """Adds the number of scales, and of parameters that carry messages from task to task."""
@@ -163,38 +226,38 @@ class MTINet(MultiTaskModel):
         return super().describe() | {"scales": len(self.pyramid.scales), "messages": messages}
 
 
-def _joined(found: Mapping[int, Sequence[Tensor]], readers: Sequence[Reader]) -> Tensor:
-    """Distilled features of a task at all scales, in the size of the first stage."""
-    read = [reader([found[number][k] for k in reader.sources]) for number, reader in enumerate(readers)]
+def _read(
+    found: Mapping[int, Mapping[int, Tensor]], place: tuple[int | None, int], readers: Sequence[Reader]
+) -> Tensor:
+    """Features of a task: its own at one scale, or distilled ones of all scales in the size of the first stage."""
+    number, own = place
+    if number is not None:
+        return found[number][own]
+    read = [reader([found[stage][k] for k in reader.sources]) for stage, reader in enumerate(readers)]
     return torch.cat([enlarged(part, read[0]) for part in read], dim=1)
 
 
-class _FinalPath(nn.Module):
-    """The network of a final prediction."""
+class _Path(nn.Module):
+    """The network of one task."""
 
-    def __init__(self, pyramid: Pyramid, readers: Sequence[Reader], head: nn.Module) -> None:
+    def __init__(
+        self,
+        pyramid: Pyramid,
+        wanted: Mapping[int, Sequence[int]],
+        place: tuple[int | None, int],
+        readers: Sequence[Reader],
+        head: nn.Module,
+    ) -> None:
         super().__init__()
         self.pyramid = pyramid
+        self.wanted, self.place = dict(wanted), place
         self.readers = nn.ModuleList(readers)
         self.head = head
 
     def forward(self, images: Any) -> Any:
+        found = self.pyramid(channels_last(images), self.wanted)
         readers = [reader for reader in self.readers if isinstance(reader, Reader)]
-        return self.head(_joined(self.pyramid(channels_last(images)), readers))
-
-
-class _InitialPath(nn.Module):
-    """The network of an initial prediction, without the scales above its own."""
-
-    def __init__(self, pyramid: Pyramid, place: tuple[int, int], head: nn.Module) -> None:
-        super().__init__()
-        self.pyramid = pyramid
-        self.place = place
-        self.head = head
-
-    def forward(self, images: Any) -> Any:
-        number, own = self.place
-        return self.head(self.pyramid(channels_last(images), number)[number][own])
+        return self.head(_read(found, self.place, readers))
 
 
 def _stages_of(stages: nn.Module | Sequence[nn.Module]) -> list[nn.Module]:

@@ -139,27 +139,36 @@ class PADNet(MultiTaskModel):
         reader = self._reader(index)
         return _Path(self.encoder, [self.branches[k] for k in reader.sources], reader, self.heads[index])
 
-    def add_task(self, task: Task, *, freeze: Freeze = "none", head: nn.Module | None = None) -> Self:
-        """A new model with one more final task, which has a branch of its own and reads all others.
+    def add_task(
+        self,
+        task: Task,
+        *,
+        freeze: Freeze = "none",
+        head: nn.Module | None = None,
+        initial_head: nn.Module | None = None,
+    ) -> Self:
+        """A new model with one more final task and its initial prediction, which have a branch of their own.
 
-        The old tasks do not read the new one, so that their outputs stay; it has no initial prediction.
+        The new task reads all others; the old tasks do not read it, so that their outputs stay.
 
         Args:
             task: the new task.
             freeze: ``"old"`` freezes everything that exists, ``"shared"`` the encoder and the shared branches.
             head: head of the new task; default as for the others.
+            initial_head: head of its initial prediction; default as for the others.
         """
-        model = grown(self, task, freeze=freeze, shared=("encoder",))
+        initial = initial_task(task)
+        model = grown(self, task, freeze=freeze, shared=("encoder",), besides=[initial])
         if freeze == "shared":
             for k, module in enumerate(model.branches):
                 if len(self._readers_of(k)) > 1:
                     freeze_module(module)
         own = len(self.branches)
-        model.branches.append(fresh_copy(self.branches[0]))
-        reader = Reader([own, *range(own)], self.width)
         reference = next(self.parameters())
-        model.readers.append(reader.to(reference))
-        model.heads.append((self._new_head(task) if head is None else head).to(reference))
+        model.branches.append(fresh_copy(self.branches[0]))
+        for new, given, sources in ((task, head, [own, *range(own)]), (initial, initial_head, [own])):
+            model.readers.append(Reader(sources, self.width).to(reference))
+            model.heads.append((self._new_head(new) if given is None else given).to(reference))
         return model
 
     def forget(self, index: int) -> None:

@@ -51,6 +51,10 @@ class ModelCase:
         generator = torch.Generator().manual_seed(seed)
         return torch.randn(n_rows, self.n_features, dtype=torch.float64, generator=generator)
 
+    def added_tasks(self, name: str) -> tuple[str, ...]:
+        """Tasks that a model has more after ``add_task`` of a task of this name."""
+        return (name,)
+
     def parameter_count(self, tasks: Sequence[Task]) -> int | None:
         """Number of parameters by the formula of the architecture; None: not checked."""
         return None

@@ -102,7 +102,7 @@ class ChangeLaws(ModelCase):
         choices: tuple[Freeze, ...] = ("old", "shared", "none")
         for freeze in choices:
             larger = model.add_task(new_task, freeze=freeze).double()
-            assert larger.tasks == (*model.tasks, "new")
+            assert larger.tasks == (*model.tasks, *self.added_tasks("new"))
             assert_equal(larger.eval()(inputs, model.tasks), before)
             if freeze != "shared":
                 check_partition(larger, inputs)

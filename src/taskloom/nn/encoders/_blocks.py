@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from taskloom.errors import TaskError
 
-__all__ = ["GlobalPool", "Norm", "conv_block", "dense_blocks", "whole_numbers"]
+__all__ = ["GlobalPool", "Norm", "conv_block", "dense_blocks", "norm_like", "whole_numbers"]
 
 Norm = Callable[[int], nn.Module]
 
@@ -39,6 +39,25 @@ def conv_block(channels_in: int, channels_out: int, *, stride: int = 1, norm: No
     """3x3 convolution without bias, normalisation, ReLU."""
     convolution = nn.Conv2d(channels_in, channels_out, 3, stride=stride, padding=1, bias=False)
     return nn.Sequential(convolution, norm(channels_out), nn.ReLU())
+
+
+def norm_like(part: nn.Module) -> Norm:
+    """Makes normalisations like the first one inside a module, for any number of channels.
+
+    Raises:
+        TaskError: it is of a kind that is not known here.
+    """
+    for norm in part.modules():
+        if isinstance(norm, nn.modules.batchnorm._NormBase):
+            kind, eps, momentum = type(norm), norm.eps, norm.momentum
+            affine, tracks = norm.affine, norm.track_running_stats
+            return lambda channels: kind(channels, eps, momentum, affine, tracks)
+        if isinstance(norm, nn.GroupNorm):
+            groups, eps, affine = norm.num_groups, norm.eps, norm.affine
+            return lambda channels: nn.GroupNorm(groups, channels, eps, affine)
+        if isinstance(norm, nn.Identity):
+            return lambda channels: nn.Identity()
+    raise TaskError("the normalisation of this model cannot be made anew for other channels; give norm=")
 
 
 class GlobalPool(nn.Module):
