@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import scipy.linalg
@@ -28,7 +28,7 @@ _CONSTANT = (64 * float(np.finfo(np.float64).eps)) ** 2
 
 
 class DesignMatrix(Protocol):
-    """A matrix Z of shape (n, d)."""
+    """A matrix Z of shape (n, d). Residuals and coefficients have the tasks first: products with Z run along memory."""
 
     @property
     def n_samples(self) -> int:
@@ -36,11 +36,11 @@ class DesignMatrix(Protocol):
         ...
 
     def times(self, A: Array, rows: Rows) -> Array:
-        """``Z[:, rows] @ A``, shape (n, k)."""
+        """``A @ Z[:, rows]'`` for A of shape (k, m): shape (k, n)."""
         ...
 
     def correlate(self, R: Array) -> Array:
-        """``Z' R``, shape (d, k)."""
+        """``R @ Z`` for R of shape (k, n): shape (k, d)."""
         ...
 
     def cross(self, rows: Rows, others: Rows) -> Array:
@@ -61,26 +61,27 @@ class DesignMatrix(Protocol):
         ...
 
 
-@dataclass(frozen=True)
 class DenseDesign:
-    """A matrix that is written out."""
+    """A matrix that is written out. Columns that were asked for are kept in one piece each."""
 
-    matrix: Array
-
-    @property
-    def n_samples(self) -> int:
-        return len(self.matrix)
+    def __init__(self, matrix: Array) -> None:
+        """Shape (n, d)."""
+        self.matrix = matrix
+        self.n_samples = len(matrix)
+        self._places = np.full(matrix.shape[1], -1)
+        self._kept: Array = np.empty((0, len(matrix)))
+        self._n_kept = 0
 
     def times(self, A: Array, rows: Rows) -> Array:
-        product: Array = (self.matrix if len(rows) == self.matrix.shape[1] else self.matrix[:, rows]) @ A
+        product: Array = A @ self.columns(rows)
         return product
 
     def correlate(self, R: Array) -> Array:
-        product: Array = self.matrix.T @ R
+        product: Array = R @ self.matrix
         return product
 
     def cross(self, rows: Rows, others: Rows) -> Array:
-        product: Array = self.matrix[:, rows].T @ self.matrix[:, others]
+        product: Array = self.columns(rows) @ self.columns(others).T
         return product
 
     def gram(self) -> Array:
@@ -93,7 +94,26 @@ class DenseDesign:
         return squares
 
     def columns(self, rows: Rows) -> Array:
-        return np.ascontiguousarray(self.matrix[:, rows].T)
+        if self.matrix.flags.f_contiguous:
+            columns: Array = self.matrix.T[rows]
+            return columns
+        self._keep(rows[self._places[rows] < 0])
+        places = self._places[rows]
+        if len(places) and np.array_equal(places, np.arange(places[0], places[0] + len(places))):
+            return self._kept[places[0] : places[0] + len(places)]
+        return self._kept[places]
+
+    def _keep(self, new: Rows) -> None:
+        if len(new) == 0:
+            return
+        end = self._n_kept + len(new)
+        if end > len(self._kept):
+            larger = np.empty((min(max(end, 2 * len(self._kept)), self.matrix.shape[1]), self.n_samples))
+            larger[: self._n_kept] = self._kept[: self._n_kept]
+            self._kept = larger
+        self._kept[self._n_kept : end] = self.matrix[:, new].T
+        self._places[new] = np.arange(self._n_kept, end)
+        self._n_kept = end
 
 
 @dataclass(frozen=True)
@@ -109,11 +129,11 @@ class SparseDesign:
         return int(self.matrix.shape[0])
 
     def times(self, A: Array, rows: Rows) -> Array:
-        product: Array = self.matrix[:, rows] @ A - self.basis @ (self.loads[:, rows] @ A)
+        product: Array = (self.matrix[:, rows] @ A.T).T - (A @ self.loads[:, rows].T) @ self.basis.T
         return product
 
     def correlate(self, R: Array) -> Array:
-        product: Array = self.matrix.T @ R - self.loads.T @ (self.basis.T @ R)
+        product: Array = (self.matrix.T @ R.T).T - (R @ self.basis) @ self.loads
         return product
 
     def cross(self, rows: Rows, others: Rows) -> Array:
@@ -125,23 +145,23 @@ class SparseDesign:
         difference: Array = (self.matrix.T @ self.matrix).toarray() - self.loads.T @ self.loads
         return difference
 
+    def columns(self, rows: Rows) -> Array:
+        columns: Array = self.matrix[:, rows].toarray().T - self.loads[:, rows].T @ self.basis.T
+        return np.ascontiguousarray(columns)
+
     @cached_property
     def squares(self) -> Array:
         raw = np.asarray(self.matrix.multiply(self.matrix).sum(axis=0)).ravel()
         squares = raw - np.einsum("pd,pd->d", self.loads, self.loads)
         return np.where(squares > _CONSTANT * raw, squares, 0.0)
 
-    def columns(self, rows: Rows) -> Array:
-        columns: Array = self.matrix[:, rows].toarray().T - self.loads[:, rows].T @ self.basis.T
-        return np.ascontiguousarray(columns)
-
 
 @dataclass(frozen=True)
 class Whitened:
-    """One design with its targets: the loss is ``scale / 2 * ||targets - design A||^2``."""
+    """One design with the targets of its k tasks: the loss is ``scale / 2 * ||targets - A design'||^2``."""
 
     design: DesignMatrix
-    targets: Array  # (n, k)
+    targets: Array  # (k, n)
     scale: float
 
 
@@ -150,7 +170,7 @@ def whiten(X: Design, Y: Array, *, weights: Array, fit_intercept: bool, free: Ro
 
     Args:
         X: shape (n, d).
-        Y: targets of the k tasks with this design, shape (n, k).
+        Y: targets of the k tasks with this design, shape (k, n).
         weights: shape (n,).
         fit_intercept: whether there is an intercept.
         free: columns that are not penalised; they become zero.
@@ -158,10 +178,10 @@ def whiten(X: Design, Y: Array, *, weights: Array, fit_intercept: bool, free: Ro
     root, scale = None, float(weights[0]) if len(weights) else 0.0
     if len(weights) and weights.min() != weights.max():
         root, scale = np.sqrt(weights), 1.0
-        Y = root[:, None] * Y
+        Y = root * Y
     columns = _columns_to_remove(X, root, fit_intercept, free)
     basis = _basis(columns)
-    Y = Y - basis @ (basis.T @ Y) if basis.shape[1] else Y
+    Y = Y - (Y @ basis) @ basis.T if basis.shape[1] else Y
     design = _sparse(X, root, basis, free) if issparse(X) else _dense(X, root, basis, fit_intercept, free)
     return Whitened(design, np.ascontiguousarray(Y), scale)
 
@@ -174,7 +194,7 @@ def _columns_to_remove(X: Design, root: Array | None, fit_intercept: bool, free:
 
 def written_out(X: Design, columns: Rows) -> Array:
     """Some columns of a design as a dense matrix, shape (n, m)."""
-    taken = X[:, columns]
+    taken: Any = X[:, columns]
     return np.asarray(taken.toarray() if issparse(taken) else taken)
 
 

@@ -33,7 +33,6 @@ class LeastSquares(Protocol):
     n_features: int
     n_tasks: int
     n_grams: int  # 1 where one design serves all tasks, T otherwise
-    n_samples: int  # rows of all designs together, a shared one counted once
 
     @property
     def square(self) -> float:
@@ -76,11 +75,7 @@ class GramLeastSquares:
         self.H, self.r, self.squares = H, r, square
         self.n_grams, self.n_features = H.shape[:2]
         self.n_tasks = r.shape[1]
-        self.n_samples = self.n_features
-
-    @cached_property
-    def square(self) -> float:
-        return float(self.squares.sum())
+        self.square = float(square.sum())
 
     def at(self, A: Array) -> RiskPoint:
         G = self.r - self.products(A)
@@ -90,14 +85,13 @@ class GramLeastSquares:
     def products(self, A: Array) -> Array:
         """``H_t a_t``, shape (d, T)."""
         support = np.flatnonzero(A.any(axis=1))
+        few = 2 * len(support) <= len(A)
+        taken, H = (A[support].T, self.H[:, support]) if few else (A.T, self.H)  # (T, m), (1 or T, m, d)
         if self.n_grams == 1:
-            product: Array = self.H[0][:, support] @ A[support]
+            product: Array = (taken @ H[0]).T
             return product
-        if 2 * len(support) > len(A):
-            whole: Array = np.matmul(self.H, A.T[:, :, None])[:, :, 0].T
-            return whole
-        partial: Array = np.matmul(self.H[:, :, support], A[support].T[:, :, None])[:, :, 0].T
-        return partial
+        each: Array = np.matmul(taken[:, None, :], H)[:, 0, :].T
+        return each
 
     def grams(self, rows: Rows) -> Array:
         return np.ascontiguousarray(self.H[:, rows[:, None], rows])
@@ -119,13 +113,11 @@ class LeastSquaresOfData:
         self.pieces = tuple(pieces)
         self.n_grams = len(self.pieces)
         self.n_features = n_features
-        ends = np.cumsum([0] + [piece.targets.shape[1] for piece in self.pieces])
+        ends = np.cumsum([0] + [len(piece.targets) for piece in self.pieces])
         self.spans = tuple(slice(int(start), int(end)) for start, end in pairwise(ends))
         self.n_tasks = int(ends[-1])
         self.n_samples = sum(piece.design.n_samples for piece in self.pieces)
-        self._places = np.full(n_features, -1)
-        self._known: Rows = np.zeros(0, dtype=np.intp)
-        self._grams: Array = np.zeros((self.n_grams, 0, 0))
+        self._known = KnownGrams(self.pieces, n_features)
 
     @property
     def is_dense(self) -> bool:
@@ -135,7 +127,9 @@ class LeastSquaresOfData:
     @cached_property
     def squares(self) -> Array:
         """``scale_t ||y_t||^2``, shape (T,)."""
-        return np.concatenate([piece.scale * (piece.targets**2).sum(0) for piece in self.pieces])
+        return np.concatenate(
+            [piece.scale * np.einsum("tn,tn->t", piece.targets, piece.targets) for piece in self.pieces]
+        )
 
     @cached_property
     def square(self) -> float:
@@ -146,56 +140,39 @@ class LeastSquaresOfData:
         return self._correlated([piece.targets for piece in self.pieces])
 
     def residuals(self, A: Array) -> list[Array]:
-        """``y - Z a`` of every piece, shapes (n, tasks of the piece)."""
+        """``y - Z a`` of every piece, shapes (tasks of the piece, n)."""
         support = np.flatnonzero(A.any(axis=1))
         if len(support) == 0:
             return [piece.targets for piece in self.pieces]
-        taken = A[support]
-        return [
-            piece.targets - piece.design.times(taken[:, span], support) for piece, span in zip(self.pieces, self.spans)
-        ]
+        taken = np.ascontiguousarray(A[support].T)
+        pairs = zip(self.pieces, self.spans, strict=True)
+        return [piece.targets - piece.design.times(taken[span], support) for piece, span in pairs]
 
     def at(self, A: Array) -> RiskPoint:
         if not A.any():
             return _point(self.square, self.r, A)
         residuals = self.residuals(A)
-        rest = sum(piece.scale * float(np.vdot(R, R)) for piece, R in zip(self.pieces, residuals))
+        rest = sum(piece.scale * float(np.vdot(R, R)) for piece, R in zip(self.pieces, residuals, strict=True))
         return _point(rest, self._correlated(residuals), A)
 
     def _correlated(self, residuals: Sequence[Array]) -> Array:
-        G = np.empty((self.n_features, self.n_tasks))
-        for piece, span, R in zip(self.pieces, self.spans, residuals):
-            G[:, span] = piece.scale * piece.design.correlate(R)
-        return G
+        G = np.empty((self.n_tasks, self.n_features))
+        for piece, span, R in zip(self.pieces, self.spans, residuals, strict=True):
+            G[span] = piece.design.correlate(R)
+            G[span] *= piece.scale
+        return G.T
 
     def grams(self, rows: Rows) -> Array:
-        new = rows[self._places[rows] < 0]
-        if len(new):
-            self._extend(new)
-        places = self._places[rows]
-        return np.ascontiguousarray(self._grams[:, places[:, None], places])
-
-    def _extend(self, new: Rows) -> None:
-        """Gram matrices of more rows: only the products with the new ones are made."""
-        m, known = len(self._known), self._known
-        larger = np.empty((self.n_grams, m + len(new), m + len(new)))
-        larger[:, :m, :m] = self._grams
-        for gram, piece in zip(larger, self.pieces):
-            gram[m:, m:] = piece.scale * piece.design.cross(new, new)
-            if m:
-                gram[:m, m:] = piece.scale * piece.design.cross(known, new)
-                gram[m:, :m] = gram[:m, m:].T
-        self._places[new] = m + np.arange(len(new))
-        self._known = np.concatenate([known, new])
-        self._grams = larger
+        return self._known.among(rows)
 
     def each_task(self) -> list[Whitened]:
         """The piece of every task."""
-        return [piece for piece, span in zip(self.pieces, self.spans) for _ in range(span.stop - span.start)]
+        return [piece for piece in self.pieces for _ in piece.targets]
 
     def columns(self, rows: Rows) -> Array:
-        """Columns of the dense designs, those of one task after the other, shape (m, N)."""
-        return np.concatenate([piece.design.columns(rows) for piece in self.pieces], axis=1)
+        """Columns of the designs, those of one task after the other, shape (m, N)."""
+        columns = [piece.design.columns(rows) for piece in self.pieces]
+        return np.ascontiguousarray(columns[0]) if len(columns) == 1 else np.concatenate(columns, axis=1)
 
     @cached_property
     def whole(self) -> GramLeastSquares:
@@ -211,7 +188,44 @@ class LeastSquaresOfData:
         if "whole" in self.__dict__:
             return self.whole.task(t)
         place = min(t, self.n_grams - 1)
-        piece = self.pieces[place]
-        column = t - self.spans[place].start
-        alone = replace(piece, targets=np.ascontiguousarray(piece.targets[:, column : column + 1]))
-        return LeastSquaresOfData([alone], n_features=self.n_features)
+        piece, column = self.pieces[place], t - self.spans[place].start
+        alone = LeastSquaresOfData(
+            [replace(piece, targets=piece.targets[column : column + 1])], n_features=self.n_features
+        )
+        if self.n_grams == 1:
+            alone._known = self._known
+        return alone
+
+
+class KnownGrams:
+    """Gram matrices of some rows, extended by products with those rows only that are asked for and not known."""
+
+    def __init__(self, pieces: Sequence[Whitened], n_features: int) -> None:
+        """Nothing is computed yet."""
+        self._pieces = pieces
+        self._places = np.full(n_features, -1)
+        self._rows: Rows = np.zeros(0, dtype=np.intp)
+        self._grams: Array = np.zeros((len(pieces), 0, 0))
+
+    def among(self, rows: Rows) -> Array:
+        """``H_t[rows][:, rows]``, shape (1 or T, m, m)."""
+        new = rows[self._places[rows] < 0]
+        if len(new):
+            self._extend(new)
+        if np.array_equal(rows, self._rows):
+            return self._grams.copy()
+        places = self._places[rows]
+        return np.ascontiguousarray(self._grams[:, places[:, None], places])
+
+    def _extend(self, new: Rows) -> None:
+        m, known = len(self._rows), self._rows
+        larger = np.empty((len(self._pieces), m + len(new), m + len(new)))
+        larger[:, :m, :m] = self._grams
+        for gram, piece in zip(larger, self._pieces, strict=True):
+            gram[m:, m:] = piece.scale * piece.design.cross(new, new)
+            if m:
+                gram[m:, :m] = piece.scale * piece.design.cross(new, known)
+                gram[:m, m:] = gram[m:, :m].T
+        self._places[new] = m + np.arange(len(new))
+        self._rows = np.concatenate([known, new])
+        self._grams = larger

@@ -96,9 +96,9 @@ class SquaredRisk:
         """The problem in the penalised coefficients alone."""
         data = self.data
         if data.is_shared:
-            triples = [(data.designs[0], np.column_stack(data.targets), data.weights[0])]
+            triples = [(data.designs[0], np.stack(data.targets), data.weights[0])]
         else:
-            triples = [(X, y[:, None], w) for X, y, w in zip(data.designs, data.targets, data.weights, strict=True)]
+            triples = [(X, y[None], w) for X, y, w in zip(data.designs, data.targets, data.weights, strict=True)]
         pieces = [whiten(X, Y, weights=w, fit_intercept=data.fit_intercept, free=self.free) for X, Y, w in triples]
         return LeastSquaresOfData(pieces, n_features=data.n_features)
 

@@ -7,8 +7,10 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from taskloom.regularised import _costs
 from taskloom.regularised._least_squares import LeastSquares, LeastSquaresOfData
 from taskloom.regularised._measure import AnyPenalty, Measured
+from taskloom.regularised.certificate import RiskPoint
 from taskloom.regularised.data import Array
 from taskloom.regularised.penalties.elastic import Elastic
 from taskloom.regularised.penalties.entry import EntryNorm
@@ -22,10 +24,8 @@ __all__ = ["row_terms", "solve_by_row_descent"]
 Rows: TypeAlias = NDArray[np.intp]
 Parts: TypeAlias = tuple[Array, ...]
 
-_EXPECTED_ROUNDS = 6
-_EXPECTED_PASSES = 40
-_MATRIX_RATE = 8.0  # how much quicker matrix products are than loops over rows, per multiplication
-_MOST_NUMBERS = 2**27  # in Gram matrices: 1 GiB
+_EXPECTED_ROUNDS = 3  # further gradients of all rows
+_MOST_PASSES = 1000  # on one set of rows
 
 
 def row_terms(penalty: AnyPenalty, n_rows: int) -> tuple[RowTerms, float] | None:
@@ -48,7 +48,7 @@ def row_terms(penalty: AnyPenalty, n_rows: int) -> tuple[RowTerms, float] | None
 
 
 def solve_by_row_descent(
-    problem: LeastSquares, penalty: AnyPenalty, *, start: Parts, target: float, max_iterations: int, n_problems: int = 1
+    problem: LeastSquares, penalty: AnyPenalty, *, start: Parts, target: float, max_iterations: int
 ) -> Reached:
     """Minimise with the compiled loops.
 
@@ -58,84 +58,76 @@ def solve_by_row_descent(
         start: coefficients to begin with, shapes (d, T).
         target: gap to stop at.
         max_iterations: most passes.
-        n_problems: how many problems with these data are to be solved, as along a path.
     """
     found = row_terms(penalty, problem.n_features)
     assert found is not None
-    terms, ridge = found
-    if isinstance(problem, LeastSquaresOfData) and _is_worth_all_grams(problem, n_problems):
-        problem = problem.whole
-    floor = 4e-16 * problem.square
-
-    def solve_rows(rows: Rows, parts: Parts, measured: Measured, inner: float) -> tuple[Parts, int]:
-        state = np.ascontiguousarray(np.stack([part.T for part in parts]))  # (parts, T, m)
-        chosen, passes = terms.rows(rows), min(max_iterations, 1000)
-        if not isinstance(problem, LeastSquaresOfData) or _prefers_grams(problem, len(rows)):
-            grams = problem.grams(rows)
-            if ridge:
-                grams[:, np.arange(len(rows)), np.arange(len(rows))] += ridge
-            G = measured.G[rows] - ridge * parts[0] if ridge else measured.G[rows]
-            made, _ = descend_gradients(
-                state, np.ascontiguousarray(G.T), grams=grams, r=np.ascontiguousarray(problem.r[rows].T),
-                square=problem.square, ridge=ridge, terms=chosen, passes=passes, target=max(inner, floor),
-            )  # fmt: skip
-        else:
-            made = _with_residuals(problem, rows, parts, state, ridge, chosen, passes, max(inner, floor))
-        return tuple(np.ascontiguousarray(part.T) for part in state), made
-
+    solver = _RowSolver(problem, *found, most_passes=min(max_iterations, _MOST_PASSES))
     return solve_on_working_sets(
-        problem.at, penalty, start=start, solve_rows=solve_rows, target=target, max_iterations=max_iterations
+        solver.at,
+        penalty,
+        start=start,
+        solve_rows=solver.solve,
+        target=target,
+        max_iterations=max_iterations,
+        first=_costs.first_rows(problem) if isinstance(problem, LeastSquaresOfData) else problem.n_features,
     )
 
 
-def _with_residuals(
-    problem: LeastSquaresOfData,
-    rows: Rows,
-    parts: Parts,
-    state: Array,
-    ridge: float,
-    terms: RowTerms,
-    passes: int,
-    target: float,
-) -> int:
-    complete = np.zeros((problem.n_features, problem.n_tasks))
-    complete[rows] = np.sum(parts, axis=0)
-    residuals = np.concatenate([R.T.ravel() for R in problem.residuals(complete)])
-    lengths = np.array([piece.design.n_samples for piece in problem.each_task()], dtype=np.int64)
-    starts = np.concatenate([[0], np.cumsum(lengths)[:-1]]).astype(np.int64)
-    if problem.n_grams == 1:
-        starts[:] = 0
-    made, _ = descend_residuals(
-        state, residuals, columns=problem.columns(rows), starts=starts, lengths=lengths,
-        scales=np.array([piece.scale for piece in problem.each_task()]), ridge=ridge, terms=terms,
-        passes=passes, target=target,
-    )  # fmt: skip
-    return made
+class _RowSolver:
+    """Solves on sets of rows, and goes over from the data to all Gram matrices when that is the cheaper way."""
 
+    def __init__(self, problem: LeastSquares, terms: RowTerms, ridge: float, *, most_passes: int) -> None:
+        self.problem, self.terms, self.ridge, self.most_passes = problem, terms, ridge, most_passes
+        self.n_known = 0  # rows whose Gram matrices were made
 
-def _is_worth_all_grams(problem: LeastSquaresOfData, n_problems: int) -> bool:
-    """Whether all Gram matrices cost less than the gradients of all rounds from the data.
+    def at(self, A: Array) -> RiskPoint:
+        return self.problem.at(A)
 
-    One gradient of all rows costs 2 N d T multiplications with N rows of a shared design (2 N d for designs of their
-    own), all Gram matrices N d^2 / 2 by symmetry; with them a gradient costs d m T only, with m rows not 0.
-    """
-    n, d = problem.n_samples, problem.n_features
-    if problem.n_grams * d * d > _MOST_NUMBERS or not problem.is_dense:
-        return False
-    per_gradient = 2 * n * d * (problem.n_tasks if problem.n_grams == 1 else 1)
-    return n * d * d / 2 <= _EXPECTED_ROUNDS * n_problems * per_gradient and n >= d
+    def solve(self, rows: Rows, parts: Parts, measured: Measured, inner: float) -> tuple[Parts, int]:
+        problem = self.problem = self._cheapest(len(rows))
+        state = np.ascontiguousarray(np.stack([part.T for part in parts]))  # (parts, T, m)
+        target = max(inner, 4e-16 * problem.square)
+        if isinstance(problem, LeastSquaresOfData) and not _costs.prefers_grams(problem, len(rows)):
+            made = self._with_residuals(problem, rows, state, target)
+        else:
+            made = self._with_grams(rows, state, measured, target)
+        return tuple(part.T for part in state), made
 
+    def _cheapest(self, m: int) -> LeastSquares:
+        problem = self.problem
+        if not isinstance(problem, LeastSquaresOfData) or not problem.is_dense:
+            return problem
+        if "whole" in problem.__dict__:
+            return problem.whole
+        saved = _costs.grams(problem, m, known=self.n_known) + _EXPECTED_ROUNDS * _costs.gradients(problem)
+        is_worth_it = _costs.all_grams(problem) <= saved and _costs.fits(problem, problem.n_features)
+        return problem.whole if is_worth_it and _costs.prefers_grams(problem, m) else problem
 
-def _prefers_grams(problem: LeastSquaresOfData, m: int) -> bool:
-    """Whether passes over m rows cost less with Gram matrices than with residuals.
+    def _with_grams(self, rows: Rows, state: Array, measured: Measured, target: float) -> int:
+        grams = self.problem.grams(rows)
+        self.n_known = max(self.n_known, len(rows))
+        gradients = measured.G.T[:, rows]
+        if self.ridge:
+            grams[:, np.arange(len(rows)), np.arange(len(rows))] += self.ridge
+            gradients -= self.ridge * state[0]
+        made, _ = descend_gradients(
+            state, np.ascontiguousarray(gradients), grams=grams, r=np.ascontiguousarray(self.problem.r.T[:, rows]),
+            square=self.problem.square, ridge=self.ridge, terms=self.terms.rows(rows), passes=self.most_passes,
+            target=target,
+        )  # fmt: skip
+        return made
 
-    A pass reads the gradients of all rows and carries the changes of about half of them on. With residuals both cost N
-    multiplications per row (n T for a shared design); with Gram matrices the first is free and the second m T. They
-    have to be made first: N m^2 multiplications in matrix products.
-    """
-    if not problem.is_dense:
-        return True
-    n = problem.n_samples * (problem.n_tasks if problem.n_grams == 1 else 1)
-    with_residuals = _EXPECTED_PASSES * m * n * 1.5
-    with_grams = _EXPECTED_PASSES * m / 2 * m * problem.n_tasks + problem.n_samples * m * m / _MATRIX_RATE
-    return with_grams <= with_residuals and problem.n_grams * m * m <= _MOST_NUMBERS
+    def _with_residuals(self, problem: LeastSquaresOfData, rows: Rows, state: Array, target: float) -> int:
+        complete = np.zeros((problem.n_tasks, problem.n_features))
+        complete[:, rows] = state.sum(0)
+        pieces = problem.each_task()
+        lengths = np.array([piece.design.n_samples for piece in pieces], dtype=np.int64)
+        starts = np.zeros(len(pieces), dtype=np.int64)
+        if problem.n_grams > 1:
+            starts[1:] = np.cumsum(lengths)[:-1]
+        made, _ = descend_residuals(
+            state, np.concatenate([R.ravel() for R in problem.residuals(complete.T)]), columns=problem.columns(rows),
+            starts=starts, lengths=lengths, scales=np.array([piece.scale for piece in pieces]), ridge=self.ridge,
+            terms=self.terms.rows(rows), passes=self.most_passes, target=target,
+        )  # fmt: skip
+        return made

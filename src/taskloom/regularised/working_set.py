@@ -29,9 +29,9 @@ __all__ = ["Reached", "is_separable", "row_thresholds", "solve_on_working_sets"]
 Rows: TypeAlias = NDArray[np.intp]
 Parts: TypeAlias = tuple[Array, ...]
 
-_FIRST = 20  # rows of the first set
+_FEWEST = 20  # rows of the first set, and rows that are added at once
 _GROWTH = 2  # times the support
-_QUICK_GROWTH = 4  # times the support where the last set was too small for it
+_QUICK_GROWTH = 5  # times the support where the last set was too small for it
 _INNER = 0.3  # the gap on the set, as a share of the gap on all rows
 _MOST_STALLS = 4  # rounds without progress: the gap is at rounding
 
@@ -73,6 +73,7 @@ def solve_on_working_sets(
     solve_rows: Callable[[Rows, Parts, Measured, float], tuple[Parts, int]],
     target: float,
     max_iterations: int,
+    first: int = 100,
 ) -> Reached:
     """Rounds of a solver on sets of rows until the gap on all rows is at most the target.
 
@@ -84,6 +85,7 @@ def solve_on_working_sets(
             better coefficients in these rows and the number of passes made.
         target: gap to stop at.
         max_iterations: most passes.
+        first: most rows of the first set.
     """
     parts, working = start, np.zeros(0, dtype=np.intp)
     bound, last_gap, made, stalls = -np.inf, np.inf, 0, 0
@@ -96,7 +98,7 @@ def solve_on_working_sets(
             return Reached(parts, measured.objective, gap, made)
         last_gap = gap
         thresholds = row_thresholds(penalty, measured.G)
-        wanted = _choose(thresholds, parts, working)
+        wanted = _choose(thresholds, parts, working, first)
         is_complete = len(wanted) == len(working)
         working = wanted
         inner = max(0.5 * target if is_complete else _INNER * gap, 0.0)
@@ -105,7 +107,7 @@ def solve_on_working_sets(
         made += passes
 
 
-def _choose(thresholds: Array, parts: Parts, working: Rows) -> Rows:
+def _choose(thresholds: Array, parts: Parts, working: Rows, first: int) -> Rows:
     """The rows to work on next: all of the last set, so that what is known about them stays of use, and more."""
     n_rows = len(thresholds)
     support = np.zeros(n_rows, dtype=bool)
@@ -114,21 +116,24 @@ def _choose(thresholds: Array, parts: Parts, working: Rows) -> Rows:
     n_support = int(np.count_nonzero(support))
     inside = np.zeros(n_rows, dtype=bool)
     inside[working] = True
-    missing = (thresholds > 1) & ~inside
-    if len(working) and not missing.any():
+    n_missing = int(np.count_nonzero((thresholds > 1) & ~inside))
+    if len(working) and n_missing == 0:
         return working
-    growth = _QUICK_GROWTH if 2 * n_support > len(working) else _GROWTH
-    size = min(max(_FIRST, growth * n_support, len(working)), n_rows)
     inside |= support
-    room = max(size - int(np.count_nonzero(inside)), min(int(np.count_nonzero(missing)), _FIRST))
+    n_inside = int(np.count_nonzero(inside))
+    if len(working) == 0:
+        size = min(max(n_missing, _FEWEST), max(first, _FEWEST))
+    else:
+        size = (_QUICK_GROWTH if 2 * n_support > len(working) else _GROWTH) * n_support
+    room = max(size - n_inside, min(n_missing, _FEWEST))
     order = np.where(inside, -np.inf, thresholds)
-    n_new = min(room, n_rows - int(np.count_nonzero(inside)))
+    n_new = min(room, n_rows - n_inside)
     new = np.argpartition(-order, n_new - 1)[:n_new] if n_new else np.zeros(0, dtype=np.intp)
     known = np.concatenate([working, np.setdiff1d(np.flatnonzero(support), working)])
     return np.concatenate([known, np.sort(new)]).astype(np.intp)
 
 
 def _filled(part: Array, working: Rows, rows: Array) -> Array:
-    result = np.zeros_like(part)
-    result[working] = rows
-    return result
+    result = np.zeros(part.shape[::-1])
+    result[:, working] = rows.T
+    return result.T  # tasks first in memory

@@ -88,7 +88,7 @@ def _level(v: Array, tau: float) -> float:
             if abs(value) > level:
                 total += abs(value)
                 above += 1
-        if above == count or above == 0:
+        if above >= count or above == 0:
             return level
         count, level = above, max((total - tau) / above, 0.0)
 
@@ -332,27 +332,36 @@ def descend(
     with_grams = len(grams) > 0
     block = 0 if not with_grams else (_BLOCK if len(grams) == 1 else 1)
     gradients = state.reshape((n_tasks, m)) if with_grams else np.zeros((n_tasks, m))
+    is_shared = not with_grams and len(state) == n_tasks * columns.shape[1]  # one design serves all tasks
+    residuals = state.reshape((n_tasks, columns.shape[1])) if is_shared else np.zeros((1, 1))
     g, delta, v, x = np.empty(n_tasks), np.empty(n_tasks), np.empty(n_tasks), np.empty(n_tasks)
     waiting, changes = np.zeros(_BLOCK, dtype=np.int64), np.zeros((_BLOCK, n_tasks))
     flat = parts.reshape(-1)
     iterates, states = np.empty((_MEMORY + 1, len(flat))), np.empty((_MEMORY + 1, len(state)))
     iterates[0], states[0] = flat, state
     gap, made, kept = np.inf, 0, 0
+    is_active = np.ones(m, dtype=np.bool_)
     while made < passes:
         n_waiting = 0
         for j in range(m):
+            if kept > 0 and not is_active[j]:
+                continue
+            if is_shared:
+                np.dot(residuals, columns[j], g)
             for t in range(n_tasks):
                 if with_grams:
                     g[t] = gradients[t, j]
-                else:
-                    g[t] = scales[t] * _dot(columns[j], starts[t], state, offsets[t], lengths[t])
-                    g[t] -= ridge * parts[0, t, j]
+                    continue
+                inner = g[t] if is_shared else _dot(columns[j], starts[t], state, offsets[t], lengths[t])
+                g[t] = scales[t] * inner - ridge * parts[0, t, j]
             for i in range(n_waiting):
                 inner = grams[0, waiting[i], j]
                 for t in range(n_tasks):
                     g[t] -= inner * changes[i, t]
             if not _move_row(parts, j, g, curvatures, strengths[j], powers[j], entries[j], delta, v, x):
+                is_active[j] = np.any(parts[:, :, j])
                 continue
+            is_active[j] = True
             if block == _BLOCK:
                 waiting[n_waiting] = j
                 changes[n_waiting] = delta
