@@ -40,7 +40,7 @@ def feature_rows(model: tl.HardSharing, inputs: Tensor) -> tuple[Tensor, Tensor]
     rows = []
     for k, name in enumerate(model.tasks):
         alias = z.detach().requires_grad_()
-        loss = (model.decode((alias,) * 3)[name] - k).square().mean()
+        loss = (model.decode((alias,) * len(model.tasks))[name] - k).square().mean()
         rows.append(torch.autograd.grad(loss, alias)[0].reshape(-1))
     parameters = list(model.shared_parameters())
     jacobian = [
@@ -154,3 +154,41 @@ def test_state_and_draws_are_those_of_the_balancer_inside():
     assert balancer.head_gradient == "unweighted"
     assert balancer.draw(3).shape == (3, 3)
     balancer.reset()
+
+
+@pytest.mark.parametrize("n_tasks", [3, 8])
+def test_losses_computed_together_share_one_pass_through_heads(n_tasks, inputs, monkeypatch):
+    tasks = tuple(tl.Task(name=f"t{k}", kind=tl.Regression()) for k in range(n_tasks))
+    torch.manual_seed(0)
+    model = tl.HardSharing(tl.MLP(4, hidden=(6, 5)), tasks).double().train()
+    parameters = list(model.shared_parameters())
+    expected, jacobian = feature_rows(model, inputs)
+    with gates():
+        outputs = model(inputs)
+        wanted = torch.arange(n_tasks, dtype=torch.float64).view(-1, 1, 1)
+        stacked = (torch.stack(list(outputs.values())) - wanted).square().mean(dim=(1, 2))
+    passes, grad = [], torch.autograd.grad
+
+    def counted(*given, **named):
+        passes.append(given)
+        return grad(*given, **named)
+
+    monkeypatch.setattr(torch.autograd, "grad", counted)
+    rows = FeatureEngine().rows(stacked.unbind(), parameters)
+    assert len(passes) == 1
+    torch.testing.assert_close(rows.matrix(), expected, rtol=1e-12, atol=1e-14)
+    torch.testing.assert_close(rows.gramian(), expected @ expected.T, rtol=1e-12, atol=1e-14)
+    weights = torch.linspace(0.5, 2, n_tasks, dtype=torch.float64)
+    torch.testing.assert_close(torch.cat(rows.combine(weights)), weights @ expected @ jacobian, rtol=1e-10, atol=1e-12)
+
+
+def test_heads_that_read_each_other_take_a_pass_each(inputs):
+    theta = torch.ones(4, dtype=torch.float64, requires_grad=True)
+    with gates():
+        z = inputs @ torch.diag(theta)
+        first = fork(z, "a").square().mean(0)
+        second = fork(z, "b") * first
+        losses = torch.stack([first.sum(), second.sum()]).unbind()
+    rows = FeatureEngine().rows(losses, [theta]).matrix()
+    assert rows[1].abs().min() > 0
+    torch.testing.assert_close(rows[0], (2 * z / len(z)).detach().reshape(-1))

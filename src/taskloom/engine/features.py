@@ -14,6 +14,8 @@ from taskloom.balance.flow import Rows
 from taskloom.engine._graph import reached_by
 from taskloom.engine._guards import measuring
 from taskloom.engine.base import Cost, Layout, ranks
+from taskloom.engine.layers.graph import Graph
+from taskloom.engine.layers.products import gramian_of
 from taskloom.errors import NoCommonFeature
 
 __all__ = ["FeatureEngine"]
@@ -30,8 +32,8 @@ class FeatureEngine:
     The forward pass has to run inside :func:`taskloom.nn.fork.gates`, with a model that has a cut; the forks mark Z.
 
     Cost:
-        one backward pass through the shared part, whatever the number of tasks, and one through the heads (K where the
-        losses were computed together, as :func:`taskloom.fit` does); memory for K times the features.
+        one backward pass through the shared part, whatever the number of tasks, and one through the heads (K where
+        heads read each other); memory for K times the features.
 
     Distributed:
         every rank has features of its own samples: the Gramians of the ranks are added, the direction is averaged.
@@ -107,20 +109,33 @@ def _gradients(
 ) -> Iterator[tuple[int, Sequence[Tensor | None]]]:
     """For each loss its gradients behind the forks ``nodes``, None for 0.
 
-    Losses that reach forks of their own share one pass through the heads. Losses that were computed together (stacked)
-    reach all forks, as heads that read each other do: these take a pass each.
+    Where every fork passes gradients of one task only, one pass through the heads serves all. Losses that were computed
+    together (stacked) reach all forks, which does not mean that they do so with a gradient other than zero: the graph
+    tells. Heads that read each other do, and take a pass each.
     """
     edges = [GradientEdge(node, 0) for node in nodes]
     there = {task: loss for task, loss in enumerate(losses) if loss is not None}
     with measuring():
-        if sum(map(len, forks)) == len(nodes):
+        owners = _owners(losses, forks, nodes)
+        if owners is not None:
             total = torch.stack(list(there.values())).sum()
-            found = dict(zip(nodes, torch.autograd.grad(total, edges, retain_graph=True), strict=True))
+            found = torch.autograd.grad(total, edges, retain_graph=True, allow_unused=True)
             for task in there:
-                yield task, [found[node] if node in forks[task] else None for node in nodes]
+                yield task, [one if owner == task else None for one, owner in zip(found, owners, strict=True)]
             return
         for task, loss in there.items():
             yield task, torch.autograd.grad(loss, edges, retain_graph=True, allow_unused=True)
+
+
+def _owners(losses: Sequence[Tensor | None], forks: Sequence[Sequence[Any]], nodes: Sequence[Any]) -> list[int] | None:
+    """The one task whose gradient passes each fork; None if there are several somewhere."""
+    if sum(map(len, forks)) == len(nodes):  # nobody reaches the fork of another task
+        tasks = {node: task for task, own in enumerate(forks) for node in own}
+        return [tasks[node] for node in nodes]
+    graph = Graph(losses)
+    owners = [graph.owner(node) for node in nodes]
+    known = [owner for owner in owners if isinstance(owner, int) and owner >= 0]
+    return known if len(known) == len(owners) else None
 
 
 def _features_of(fork: Any) -> tuple[Any, int]:
@@ -147,7 +162,9 @@ class _FeatureRows(Rows):
 
     def gramian(self) -> Tensor:
         """G_Z over the samples of all ranks."""
-        own = super().gramian() / self.scale**2
+        own = gramian_of(self.blocks)
+        assert own is not None
+        own /= self.scale**2
         n_ranks = ranks()
         if n_ranks > 1:  # a loss is the mean over ranks
             torch.distributed.all_reduce(own)

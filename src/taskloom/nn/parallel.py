@@ -52,6 +52,12 @@ class Parallel(nn.ModuleList):
     members; two layers of 64 (batch 64) as a chain are even at 3 members and 1.4 times faster at 10, and by ``vmap``
     even at 10. With several models computed at once (``vmap`` around) the two are even from about 5 members on.
     """
+    copy_up_to = 1 << 14
+    """Numbers in an input up to which inputs of their own are copied side by side for members of one structure.
+
+    Larger ones take longer to copy than a call takes to start: ten linear heads (512 -> 1) that read 256 rows each
+    (2^17 numbers) are 2.7 times as fast in a loop, forward and backward; with 2^14 numbers both are even.
+    """
     chain_from = 3
     """From this number of chains on :meth:`stack` computes them together; it would have to copy the loop's outputs."""
 
@@ -88,6 +94,7 @@ class Parallel(nn.ModuleList):
         group = [self._structures().members[member] for member in members]
         chains = self._chains(members)
         loops = len(group) <= self.loop_up_to or _has_changing_buffers(group[0])
+        loops = loops or not (same_input or self._is_small(inputs[0]))
         if loops or (chains is None and casts(group[0])):
             return [member(value) for member, value in zip(group, inputs, strict=True)]
         common = inputs[0] if same_input else torch.stack(list(inputs))
@@ -178,6 +185,9 @@ class Parallel(nn.ModuleList):
     def _batches(self) -> bool:
         """Whether members may be batched; compilers, which cannot follow that, fuse the loop themselves."""
         return computes_together(self) and not torch.compiler.is_compiling()
+
+    def _is_small(self, value: Any) -> bool:
+        return not isinstance(value, Tensor) or value.numel() <= self.copy_up_to
 
     def _is_one_kind(self, members: Sequence[int]) -> bool:
         kept = self._structures()

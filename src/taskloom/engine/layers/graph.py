@@ -249,11 +249,7 @@ def _take_apart(node: Any, name: str, owner: ByRow, following: Sequence[Any]) ->
             inside = shape_of(child, output) if child is not None else ()
             rows.append(1 if name == "StackBackward0" else inside[0] if inside else 0)
         if None not in (child for child, _ in following) and sum(rows) == size[0]:
-            tasks = [task for task, length in owner.runs for _ in range(length * (size[0] // owner.n_rows))]
-            parts = [
-                runs_of([(task, 1) for task in tasks[start : start + length]])
-                for start, length in zip(starts, rows, strict=True)
-            ]
+            parts = [owner.part(start, length, size[0]) for start, length in zip(starts, rows, strict=True)]
             return [settled(part) if part.tasks else None for part in parts]
         return [MIXED] * len(following)
     single = settled(owner)

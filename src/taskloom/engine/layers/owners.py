@@ -53,6 +53,21 @@ class ByRow:
                 yield task, slice(start * times, (start + length) * times)
             start += length
 
+    def part(self, start: int, length: int, size: int) -> ByRow:
+        """Whose rows some neighbouring ones of a tensor are whose axis has this size.
+
+        Example:
+            >>> ByRow(((0, 2), (1, 3))).part(3, 4, size=10)
+            ByRow(runs=((0, 1), (1, 3)), axis=0)
+        """
+        times, begin = size // max(self.n_rows, 1), 0
+        found = []
+        for task, rows in self.runs:
+            end = begin + rows * times
+            found.append((task, max(min(end, start + length) - max(begin, start), 0)))
+            begin = end
+        return runs_of(found)
+
 
 Owner = int | ByRow
 
