@@ -184,6 +184,27 @@ def test_a_weight_of_two_is_two_labels_one_of_which_is_left_out() -> None:
     np.testing.assert_allclose(np.repeat(weighted, counts), repeated, atol=1e-9)
 
 
+@pytest.mark.parametrize("fit_intercept", [True, False])
+def test_repeated_rows_are_put_together_and_nothing_changes(fit_intercept: bool) -> None:
+    """Labels that differ at equal rows: the sparse path keeps all samples, the dense one the distinct points."""
+    generator = np.random.default_rng(11)
+    rows = X[generator.integers(0, 40, size=90)]
+    y, weights = generator.normal(size=90), generator.uniform(0.5, 2.5, size=90)
+    changed = {"fit_intercept": fit_intercept, "kernel": "linear"}
+    merged = model(**changed).fit(rows, y, sample_weight=weights)
+    plain = model(**changed).fit(csr_matrix(rows), y, sample_weight=weights)
+    assert len(merged._inputs) < len(plain._inputs.toarray()) == 90
+    for name in ("dual_coef_", "coef_", "intercept_"):
+        np.testing.assert_allclose(getattr(merged, name), getattr(plain, name), atol=1e-9)
+    assert merged.objective_ == pytest.approx(plain.objective_, rel=1e-11)
+    assert abs(merged.dual_gap_) < 1e-11 * merged.objective_
+    np.testing.assert_allclose(
+        model(**changed).leave_one_out(rows, y, sample_weight=weights),
+        model(**changed).leave_one_out(csr_matrix(rows), y, sample_weight=weights),
+        atol=1e-9,
+    )
+
+
 def test_a_label_that_alone_determines_an_intercept_cannot_be_left_out() -> None:
     rows, y = np.vstack([X, [9, *X[0, 1:]]]), np.append(Y, 3.0)
     assert np.isnan(model().leave_one_out(rows, y)[-1])

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from taskloom.task_column import merge_replicates
+
 __all__ = ["Array", "Grid", "NoiseTerms", "Points", "as_grid", "as_points"]
 
 Array = NDArray[np.float64]
@@ -82,18 +84,14 @@ def as_points(designs: tuple[Array, ...], targets: tuple[Array, ...], weights: t
         targets: T arrays (n_t,).
         weights: T arrays (n_t,), positive.
     """
-    inputs, means, totals, left = zip(
-        *(_distinct(X, y[:, None], s[:, None]) for X, y, s in zip(designs, targets, weights)), strict=True
-    )
-    sizes = [len(rows) for rows in inputs]
-    totals_by_point = np.concatenate(totals)[:, 0]
-    terms = _terms(np.concatenate(left), [total[:, 0] for total in totals])
+    merged = [merge_replicates(X, y, weights=s) for X, y, s in zip(designs, targets, weights)]
+    squares = [float((s * (y - one.targets[one.place]) ** 2).sum()) for one, y, s in zip(merged, targets, weights)]
     return Points(
-        inputs=np.concatenate(inputs),
-        tasks=np.repeat(np.arange(len(sizes)), sizes),
-        targets=np.concatenate(means)[:, 0],
-        weights=totals_by_point,
-        terms=terms,
+        inputs=np.concatenate([one.rows for one in merged]),
+        tasks=np.repeat(np.arange(len(merged)), [len(one.rows) for one in merged]),
+        targets=np.concatenate([one.targets for one in merged]),
+        weights=np.concatenate([one.weights for one in merged]),
+        terms=_terms(np.array(squares), [one.weights for one in merged]),
     )
 
 
@@ -107,22 +105,9 @@ def as_grid(design: Array, targets: Array, weights: Array) -> Grid | None:
     """
     if not (weights == weights[:, :1]).all():
         return None
-    inputs, means, totals, left = _distinct(design, targets, weights)
-    return Grid(inputs, means, totals[:, 0], _terms(left, list(totals.T)))
-
-
-def _distinct(design: Array, targets: Array, weights: Array) -> tuple[Array, Array, Array, Array]:
-    """Distinct rows, weighted means (n, m) and total weights (n, m) there, and squares around the means (m,)."""
-    if not len(design):
-        empty = np.zeros((0, targets.shape[1]))
-        return design, empty, empty, np.zeros(targets.shape[1])
-    inputs, place = np.unique(design, axis=0, return_inverse=True)
-    place = place.reshape(-1)
-    totals, sums = (np.zeros((len(inputs), targets.shape[1])) for _ in range(2))
-    np.add.at(totals, place, weights)
-    np.add.at(sums, place, weights * targets)
-    means = sums / totals
-    return inputs, means, totals, (weights * (targets - means[place]) ** 2).sum(axis=0)
+    merged = merge_replicates(design, targets, weights=weights)
+    squares = (weights * (targets - merged.targets[merged.place]) ** 2).sum(axis=0)
+    return Grid(merged.rows, merged.targets, merged.weights[:, 0], _terms(squares, list(merged.weights.T)))
 
 
 def _terms(squares: Array, totals: list[Array]) -> NoiseTerms:

@@ -12,83 +12,14 @@ from sklearn.utils.validation import check_is_fitted
 
 from taskloom.errors import DataError
 from taskloom.kernel._base_kernel import BaseKernel, scaled_gamma
-from taskloom.kernel._ridge_systems import Array, DenseSystem, GridSystem
-from taskloom.kernel._stacked import Stacked, mixing_of, stack_rows
+from taskloom.kernel._ridge_problem import Problem
+from taskloom.kernel._stacked import mixing_of, stack_rows
 from taskloom.kernel._task_kernel import covariance_of, laplacian, mean_covariance, symmetric
-from taskloom.kernel.gram import multitask_gram
 from taskloom.task_column import TaskRows, fit_rows, loss_factors, predict_rows
 
-__all__ = ["KernelRidgeBase", "Problem", "check_alphas", "shape_of"]
+__all__ = ["KernelRidgeBase", "check_alphas", "shape_of"]
 
-
-class Problem:
-    """One data set with its kernel matrices: where tasks share their rows as a grid, else as a list of samples.
-
-    Args:
-        rows: the data by task.
-        kernel: over the columns beside the task column.
-        task_covariance: B, (T, T).
-        factors: c_t, (T,).
-        fit_intercept: whether each task has an intercept.
-    """
-
-    def __init__(
-        self, rows: TaskRows, kernel: BaseKernel, *, task_covariance: Array, factors: Array, fit_intercept: bool
-    ) -> None:
-        self.samples: Stacked = stack_rows(rows)
-        self.targets = self.samples.targets
-        self.weights = factors[self.samples.tasks] * self.samples.weights
-        self.system: DenseSystem | GridSystem
-        self.is_grid = rows.is_shared and rows.n_tasks > 2 and _same_weights(rows)
-        if self.is_grid:
-            self.inputs: Any = rows.designs[0]
-            self.system = GridSystem(
-                kernel=kernel(self.inputs, self.inputs),
-                task_covariance=task_covariance,
-                targets=np.column_stack(rows.targets),
-                row_weights=rows.sample_weights[0],
-                shares=np.minimum(1.0, 1.0 / rows.sample_weights[0]),
-                task_weights=factors,
-                fit_intercept=fit_intercept,
-            )
-        else:
-            self.inputs, tasks = self.samples.inputs, self.samples.tasks
-            self.system = DenseSystem(
-                gram=multitask_gram(kernel(self.inputs, self.inputs), task_covariance, s=tasks),
-                targets=self.targets,
-                weights=self.weights,
-                shares=np.minimum(1.0, 1.0 / self.samples.weights),
-                tasks=tasks if fit_intercept else None,
-                n_tasks=rows.n_tasks,
-            )
-
-    def solve(self, alpha: float) -> tuple[Array, Array]:
-        """Dual coefficients, (N,) in the order of the samples, and intercepts (T,)."""
-        dual, intercepts = self.system.solve(alpha)
-        return (dual.T.ravel() if self.is_grid else dual), intercepts
-
-    def functions(self, dual: Array) -> Array:
-        """Values of f at the samples, without intercepts, (N,)."""
-        if isinstance(self.system, GridSystem):
-            table = dual.reshape(len(self.system.task_weights), -1).T
-            return (self.system.kernel @ table @ self.system.task_covariance).T.ravel()
-        return self.system.gram @ dual
-
-    def left_out(self, alphas: Sequence[float]) -> Array:
-        """Residuals of left-out samples, (len(alphas), N)."""
-        found = self.system.left_out(alphas)
-        return found.transpose(0, 2, 1).reshape(len(found), -1) if self.is_grid else found
-
-    def trace(self) -> float:
-        """Sum of the eigenvalues of the whitened kernel."""
-        if isinstance(self.system, GridSystem):
-            rows = float(self.system.row_weights @ np.diag(self.system.kernel))
-            return rows * float(self.system.task_weights @ np.diag(self.system.task_covariance))
-        return float(self.weights @ np.diag(self.system.gram))
-
-
-def _same_weights(rows: TaskRows) -> bool:
-    return all(np.array_equal(weights, rows.sample_weights[0]) for weights in rows.sample_weights)
+Array = NDArray[np.float64]
 
 
 class KernelRidgeBase(RegressorMixin, BaseEstimator):  # type: ignore[misc]
@@ -144,25 +75,20 @@ class KernelRidgeBase(RegressorMixin, BaseEstimator):  # type: ignore[misc]
     def _set_solution(self, problem: Problem, alpha: float, shape: tuple[int, ...]) -> None:
         """Attributes of the solution, with its certificate."""
         dual, self.intercept_ = problem.solve(alpha)
-        self.dual_coef_ = problem.samples.scattered(dual, shape)
-        B = self.task_covariance_
-        self._inputs = problem.inputs
-        if problem.is_grid:
-            self._coefficients = dual.reshape(self.n_tasks_, -1).T @ B  # (n, T)
-        else:
-            self._coefficients = dual[:, None] * B[problem.samples.tasks]  # (N, T)
+        self._inputs, self._coefficients = problem.inputs, problem.coefficients(dual)
+        self.dual_coef_ = problem.samples.scattered(problem.of_samples(dual, alpha), shape)
         self._certify(problem, dual, alpha)
         if isinstance(self.kernel, str) and self.kernel == "linear":
             self.coef_ = np.asarray((problem.inputs.T @ self._coefficients).T)
 
     def _certify(self, problem: Problem, dual: Array, alpha: float) -> None:
         """Objective, and the gap to the dual value at ``u = alpha beta``."""
-        functions = problem.functions(dual)
-        misses = problem.targets - functions - self.intercept_[problem.samples.tasks]
-        norm = float(dual @ functions)
-        self.objective_ = 0.5 * float(problem.weights @ misses**2) + 0.5 * alpha * norm
-        scaled = alpha * dual
-        value = float(scaled @ problem.targets - 0.5 * (scaled**2 / problem.weights).sum()) - 0.5 * alpha * norm
+        samples, functions = problem.samples, problem.functions(dual)
+        misses = samples.targets - functions[problem.place] - self.intercept_[samples.tasks]
+        half_norm = 0.5 * alpha * float(dual @ functions)
+        self.objective_ = 0.5 * float(problem.weights @ misses**2) + half_norm
+        scaled = alpha * problem.of_samples(dual, alpha)
+        value = float(scaled @ samples.targets - 0.5 * (scaled**2 / problem.weights).sum()) - half_norm
         self.dual_gap_ = self.objective_ - value
 
     def predict(self, X: Any) -> NDArray[np.float64]:
@@ -210,7 +136,7 @@ class KernelRidgeBase(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         found = np.full((len(strengths), *shape), np.nan)
         for table, residual in zip(found, residuals, strict=True):
             place = problem.samples.rows if len(shape) == 1 else (problem.samples.rows, problem.samples.tasks)
-            table[place] = problem.targets - residual
+            table[place] = problem.samples.targets - residual
         return found if alphas is not None else found[0]
 
     def _own_alpha(self) -> float:

@@ -11,12 +11,7 @@ has the dual coefficients ``beta`` with
 
 Both classes work with the whitened kernel ``K~ = W^1/2 K W^1/2``, for which ``(K~ + alpha I) beta~ + E~ b = y~``. With
 P the upper left block of the inverse of the bordered matrix, ``beta~ = P y~``, the residual is
-``r_i = alpha beta_i / w_i`` and the leverage ``H_i = 1 - alpha P_ii``. Without the share q of the weight of sample i
-the residual there would be
-
-    r_i / (1 - q H_i)
-
-Samples of weight s count as s labels of which one is left out, ``q = min(1, 1 / s)``.
+``r_i = alpha beta_i / w_i`` and the leverage ``H_i = 1 - alpha P_ii``: all that leaving out samples needs.
 """
 
 from __future__ import annotations
@@ -42,7 +37,6 @@ class DenseSystem:
         gram: K, (N, N).
         targets: y, (N,).
         weights: w, (N,) positive.
-        shares: q, (N,): what is left out of the weight of each sample.
         tasks: (N,) position of the intercept of each sample; None for no intercepts.
         n_tasks: T.
     """
@@ -50,7 +44,6 @@ class DenseSystem:
     gram: Array
     targets: Array
     weights: Array
-    shares: Array
     tasks: NDArray[np.intp] | None
     n_tasks: int
 
@@ -84,8 +77,8 @@ class DenseSystem:
         intercepts[np.unique(self.tasks)] = offsets
         return self._root * (target - solved @ offsets), intercepts
 
-    def left_out(self, alphas: Sequence[float]) -> Array:
-        """Residual of each sample under the model of all others, (len(alphas), N), by one eigendecomposition."""
+    def residuals(self, alphas: Sequence[float]) -> tuple[Array, Array]:
+        """Residuals and ``alpha P_ii``, each (len(alphas), N), by one eigendecomposition."""
         values, vectors = eigh(self._root[:, None] * self.gram * self._root)
         rotated, borders = vectors.T @ (self._root * self.targets), vectors.T @ self._borders
         found = []
@@ -98,14 +91,9 @@ class DenseSystem:
                 spread = vectors @ solved
                 dual = dual - spread @ (inverse @ (solved.T @ rotated))
                 diagonal = diagonal - ((spread @ inverse) * spread).sum(axis=1)
-            found.append(_left_out(alpha, dual / self._root, diagonal, self.shares))
-        return self._without_single(np.array(found))
-
-    def _without_single(self, residuals: Array) -> Array:
-        """NaN for samples whose task has no other one: without them its intercept is not determined."""
-        if self.tasks is not None:
-            residuals[:, (np.bincount(self.tasks)[self.tasks] == 1) & (self.shares == 1)] = np.nan
-        return residuals
+            found.append((alpha * dual / self._root, alpha * diagonal))
+        misses, complements = zip(*found, strict=True)
+        return np.array(misses), np.array(complements)
 
 
 @dataclass(frozen=True)
@@ -119,7 +107,6 @@ class GridSystem:
         task_covariance: B, (T, T).
         targets: Y, (n, T).
         row_weights: s, (n,) positive.
-        shares: q, (n,): what is left out of the weight of each sample.
         task_weights: c, (T,) positive.
         fit_intercept: whether each task has an intercept.
     """
@@ -128,7 +115,6 @@ class GridSystem:
     task_covariance: Array
     targets: Array
     row_weights: Array
-    shares: Array
     task_weights: Array
     fit_intercept: bool
 
@@ -164,9 +150,9 @@ class GridSystem:
         beta = rows[:, None] * (self._rows[1] @ dual @ self._tasks[1].T) * tasks
         return beta, (self._tasks[1] @ offsets) / tasks
 
-    def left_out(self, alphas: Sequence[float]) -> Array:
-        """Residual of each sample under the model of all others, (len(alphas), n, T)."""
-        rows, tasks = np.sqrt(self.row_weights), np.sqrt(self.task_weights)
+    def residuals(self, alphas: Sequence[float]) -> tuple[Array, Array]:
+        """Residuals and ``alpha P_ii``, each (len(alphas), n, T)."""
+        weights = np.multiply.outer(self.row_weights, self.task_weights)
         V, U = self._rows[1], self._tasks[1]
         border = self._rotated[1]
         found = []
@@ -176,18 +162,6 @@ class GridSystem:
             if self.fit_intercept:
                 spread = V @ (border[:, None] * shrink)
                 diagonal = diagonal - (spread**2 / (border**2 @ shrink)) @ (U**2).T
-            beta, _ = self.solve(alpha)
-            scaled = beta / np.multiply.outer(rows**2, tasks**2)
-            residuals = _left_out(alpha, scaled, diagonal, self.shares[:, None])
-            is_single = self.fit_intercept and len(rows) == 1 and self.shares[0] == 1
-            found.append(np.full_like(residuals, np.nan) if is_single else residuals)
-        return np.array(found)
-
-
-def _left_out(alpha: float, scaled: Array, diagonal: Array, shares: Array) -> Array:
-    """Residuals from ``beta / w``, the diagonal of P and the shares left out."""
-    remaining = np.where(shares == 1, alpha * diagonal, 1 - shares * (1 - alpha * diagonal))
-    with np.errstate(
-        divide="ignore", invalid="ignore"
-    ):  # where nothing else determines a task; set to NaN by the caller
-        return alpha * scaled / remaining
+            found.append((alpha * self.solve(alpha)[0] / weights, alpha * diagonal))
+        misses, complements = zip(*found, strict=True)
+        return np.array(misses), np.array(complements)

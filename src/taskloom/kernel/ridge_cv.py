@@ -10,8 +10,8 @@ from numpy.typing import ArrayLike
 
 from taskloom.errors import DataError
 from taskloom.kernel._base_kernel import Kernel
-from taskloom.kernel._kernel_ridge import KernelRidgeBase, Problem, check_alphas, shape_of
-from taskloom.kernel._ridge_systems import Array
+from taskloom.kernel._kernel_ridge import Array, KernelRidgeBase, check_alphas, shape_of
+from taskloom.kernel._ridge_problem import Problem
 
 __all__ = ["MultiTaskKernelRidgeCV"]
 

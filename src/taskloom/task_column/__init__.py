@@ -11,6 +11,7 @@ __getattr__, __dir__, __all__ = attach(
     {
         "FeatureOverlap": "overlap",
         "PredictRows": "_validate",
+        "Replicates": "replicates",
         "TaskRows": "_validate",
         "TaskScorer": "scores",
         "TaskStandardScaler": "scaling",
@@ -19,6 +20,7 @@ __getattr__, __dir__, __all__ = attach(
         "fit_rows": "_validate",
         "loss_factors": "_factors",
         "make_task_scorer": "scores",
+        "merge_replicates": "replicates",
         "predict_rows": "_validate",
         "stack_tasks": "stacking",
         "task_scores": "scores",

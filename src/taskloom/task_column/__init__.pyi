@@ -8,6 +8,8 @@ from taskloom.task_column._validate import predict_rows as predict_rows
 from taskloom.task_column.folds import TaskStratifiedKFold as TaskStratifiedKFold
 from taskloom.task_column.overlap import FeatureOverlap as FeatureOverlap
 from taskloom.task_column.overlap import feature_overlap as feature_overlap
+from taskloom.task_column.replicates import Replicates as Replicates
+from taskloom.task_column.replicates import merge_replicates as merge_replicates
 from taskloom.task_column.scaling import TaskStandardScaler as TaskStandardScaler
 from taskloom.task_column.scores import TaskScorer as TaskScorer
 from taskloom.task_column.scores import make_task_scorer as make_task_scorer
@@ -18,6 +20,7 @@ from taskloom.task_column.stacking import unstack_tasks as unstack_tasks
 __all__ = [
     "FeatureOverlap",
     "PredictRows",
+    "Replicates",
     "TaskRows",
     "TaskScorer",
     "TaskStandardScaler",
@@ -26,6 +29,7 @@ __all__ = [
     "fit_rows",
     "loss_factors",
     "make_task_scorer",
+    "merge_replicates",
     "predict_rows",
     "stack_tasks",
     "task_scores",
