@@ -149,8 +149,9 @@ def _coefficients(machine: Any, n: int) -> tuple[Array, float]:
 
 
 def _curvatures(gram: Array) -> Array:
+    """How far a coefficient moves a decision value; rows that are 0 count as the mean row."""
     diagonal = np.diag(gram)
-    return np.maximum(diagonal, 1e-12 * max(float(diagonal.max()), 1e-300))
+    return np.maximum(diagonal, max(float(diagonal.mean()), 1e-300))
 
 
 def solved(problem: DualProblem, tolerance: float) -> Certified:
