@@ -135,7 +135,10 @@ class Centred:
         return tuple(np.sqrt(weights) * (image - shift) for weights, image, shift in triples)
 
     def gram_times(self, A: Array) -> Array:
-        """``H_t a_t`` with the rows alone, shape (d, T)."""
+        """``H_t a_t``, shape (d, T): by the Gram matrices if they have been made, by the rows otherwise."""
+        if "grams" in self.__dict__:
+            found: Array = np.matmul(self.grams, A.T[:, :, None])[:, :, 0].T
+            return found
         products = self.products(A)
         return self.gradient(tuple(np.sqrt(w) * one for w, one in zip(self.data.weights, products, strict=True)))
 
@@ -152,6 +155,12 @@ class Centred:
         data = self.data
         chosen = range(1 if self.has_one_gram else data.n_tasks)
         return np.array([self._gram(data.designs[t], data.weights[t], self.means[t]) for t in chosen])
+
+    def with_grams(self) -> Centred:
+        """The same with the Gram matrices made, which products use from then on."""
+        made = Centred(self.data, self.intercept)
+        made.__dict__.update(self.__dict__, grams=self.grams)
+        return made
 
     @cached_property
     def eigenbasis(self) -> tuple[Array, Array]:

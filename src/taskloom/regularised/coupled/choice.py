@@ -46,8 +46,10 @@ def choose(rows: Centred, coupling: TaskCoupling, *, max_iterations: int) -> Lin
         method: work for method, (work, numbers) in _direct_costs(rows, coupling).items() if numbers <= MOST_NUMBERS
     }
     method = min(costs, key=lambda one: costs[one], default=None)
-    if method is None or costs[method] > _iterative_cost(rows, coupling):
-        return ConjugateGradient(rows, coupling, max_iterations=max_iterations)
+    by_grams, by_rows = _iterative_costs(rows, coupling)
+    if method is None or costs[method] > min(by_grams, by_rows):
+        chosen = rows.with_grams() if by_grams < by_rows else rows
+        return ConjugateGradient(chosen, coupling, max_iterations=max_iterations)
     return method(rows, coupling)
 
 
@@ -78,12 +80,16 @@ def _direct_costs(rows: Centred, coupling: TaskCoupling) -> Costs:
     return costs
 
 
-def _iterative_cost(rows: Centred, coupling: TaskCoupling) -> float:
+def _iterative_costs(rows: Centred, coupling: TaskCoupling) -> tuple[float, float]:
+    """Operations of conjugate gradients with Gram matrices, and with the rows."""
     data = rows.data
     T, d, k = float(data.n_tasks), float(data.n_features), float(len(coupling.values))
     entries = float(sum(_count_entries(design) for design in data.designs))
+    common = STEPS * 8 * d * T * k + 10 * min(d, 1500.0) ** 3
+    fits = T * d**2 <= MOST_NUMBERS
+    by_grams = common + entries * d + STEPS * 2 * T * d**2 if fits else float("inf")
     overhead = 2e4 * T  # of small products, one by one
-    return STEPS * (4 * entries + 8 * d * T * k + overhead) + 10 * min(d, 1500.0) ** 3
+    return by_grams, common + STEPS * (4 * entries + overhead)
 
 
 def _count_entries(design: Any) -> int:
