@@ -27,8 +27,9 @@ class Batch:
 
     Args:
         inputs: whatever the model takes: a tensor (b, ...), or a mapping task -> tensor (b, ...).
-        targets: task name -> targets (b,); floating point for regression, int64 codes for classes.
-        mask: task name -> bool (b,), True where the target is known; None: every target given is known.
+        targets: task name -> targets (b,), or (b, *positions) for dense tasks; floating point for regression, int64
+            codes for classes.
+        mask: task name -> bool in the shape of its targets, True where one is known; None: every target is.
 
     Example:
         >>> batch = Batch(torch.zeros(2, 3), {"a": torch.ones(2)}, {"a": torch.tensor([True, False])})
@@ -41,7 +42,7 @@ class Batch:
     mask: dict[str, Tensor] | None = None
 
     def known(self, task: str) -> Tensor:
-        """Which targets of a task are known, bool (b,)."""
+        """Which targets of a task are known, bool in the shape of its targets."""
         return torch.ones_like(self.targets[task], dtype=torch.bool) if self.mask is None else self.mask[task]
 
     def only(self, tasks: Sequence[str]) -> Batch:

@@ -6,12 +6,10 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 
 from taskloom.data.batch import Batch
 from taskloom.data.mask import is_labelled
-from taskloom.data.tensors import TaskTensors
 from taskloom.errors import DataError, TaskError
 from taskloom.fit.training import Objective
 from taskloom.task import Task
@@ -43,13 +41,15 @@ class LoaderBatches:
             )
         inputs, given = item[0], item[1]
         masks = item[2] if len(item) == 3 else {}
-        unknown = sorted(set(given) - set(self._tasks))
+        unknown = sorted(set(given) - set(self._tasks) - {task.column for task in self._tasks.values()})
         if unknown:
             raise TaskError(f"a loader yielded targets of {unknown}; the tasks are {list(self._tasks)}")
         targets, mask = {}, {}
-        for name, target in given.items():
-            n_classes = self._tasks[name].kind.n_classes
-            known = masks.get(name)
+        for name, task in self._tasks.items():
+            key = name if name in given else task.column  # two predictions of one target have it in common
+            if key not in given:
+                continue
+            n_classes, target, known = task.kind.n_classes, given[key], masks.get(key)
             if known is None:
                 known = torch.from_numpy(is_labelled(target, codes=bool(n_classes)))
             targets[name] = torch.where(known, target, torch.zeros_like(target))
@@ -87,27 +87,17 @@ class TrainingBatches(LoaderBatches):
 
 
 def objective_of(batches: LoaderBatches, tasks: Sequence[Task], main: Sequence[str]) -> Objective:
-    """The validation score from the training labels, which one pass over the loader collects."""
+    """The validation score from the training labels, which one pass over the loader collects.
+
+    Raises:
+        DataError: a task without a label.
+    """
     columns: dict[str, list[torch.Tensor]] = {task.name: [] for task in tasks}
     for batch in batches:
         for name, target in batch.targets.items():
             columns[name].append(target[batch.known(name)].double().reshape(-1))
     labels = {name: torch.cat(parts) if parts else torch.zeros(0) for name, parts in columns.items()}
-    rows = sum(len(column) for column in labels.values())
-    targets, mask = torch.zeros(rows, len(tasks), dtype=torch.float64), torch.zeros(rows, len(tasks), dtype=torch.bool)
-    start = 0
-    for position, column in enumerate(labels.values()):
-        targets[start : start + len(column), position] = column
-        mask[start : start + len(column), position] = True
-        start += len(column)
-    return Objective.of(
-        TaskTensors(
-            tasks=tuple(tasks),
-            inputs=torch.zeros(rows, 0),
-            targets=targets,
-            mask=mask,
-            train=np.arange(rows),
-            validation=np.zeros(0, dtype=np.int64),
-        ),
-        main=main,
-    )
+    for name, label in labels.items():
+        if not len(label):
+            raise DataError(f"task {name!r} has no labelled row in the training part; give it some or leave it out")
+    return Objective.from_labels(tasks, labels, main=main)

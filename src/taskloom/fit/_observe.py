@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.func import functional_call
 
 from taskloom.engine.base import ranks
-from taskloom.losses import task_losses
+from taskloom.losses import by_position, task_losses
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,8 +57,9 @@ class SecondLook:
             torch.set_rng_state(self._random[0])
             for device, state in zip(self._devices, self._random[1:], strict=True):
                 torch.cuda.set_rng_state(state, device)
-            outputs = functional_call(self._model, copies, (batch.inputs,))
-            losses, _ = task_losses(self._tasks, outputs, targets=batch.targets, mask=batch.mask)
+            given = functional_call(self._model, copies, (batch.inputs,))
+            outputs, targets, mask = by_position(given, batch.targets, mask=batch.mask)
+            losses, _ = task_losses(self._tasks, outputs, targets=targets, mask=mask)
         if ranks() > 1:
             losses = losses.float()
             torch.distributed.all_reduce(losses)

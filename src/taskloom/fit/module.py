@@ -22,7 +22,7 @@ from taskloom.fit._adamw import LeanAdamW
 from taskloom.fit._moments import inherit_moments
 from taskloom.fit._observe import SecondLook
 from taskloom.fit.training import Objective, OptimiserSettings
-from taskloom.losses import task_losses
+from taskloom.losses import by_position, task_losses
 from taskloom.nn.fork import gates
 from taskloom.nn.model import MultiTaskModel
 from taskloom.nn.phase import Phase
@@ -123,7 +123,8 @@ class MultiTaskModule(pl.LightningModule):
             self._second_look.remember(batch, self.device)
         with self._forks():
             outputs = self.model(batch.inputs, asked)
-        losses, active = task_losses(self.tasks, outputs, targets=batch.targets, mask=batch.mask)
+        outputs, targets, mask = by_position(outputs, batch.targets, mask=batch.mask)
+        losses, active = task_losses(self.tasks, outputs, targets=targets, mask=mask)
         complete = batch.mask is None and len(batch.targets) == len(self.tasks)
         here = [True] * len(self.tasks) if complete else active.tolist()
         if not any(here):  # no label of the tasks of this phase
@@ -249,7 +250,8 @@ class MultiTaskModule(pl.LightningModule):
         outputs = {n: torch.cat([o[n] for o, _ in collected if n in o]) for n in names}
         targets = {n: torch.cat([b.targets[n] for _, b in collected if n in b.targets]) for n in names}
         mask = {n: torch.cat([b.known(n) for _, b in collected if n in b.targets]) for n in names}
-        return self.objective.losses(outputs, targets, mask), torch.stack([mask[n].any() for n in names])
+        present = torch.stack([mask[n].any() for n in names])
+        return self.objective.losses(*by_position(outputs, targets, mask=mask)), present
 
     def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: torch.optim.Optimizer) -> None:
         """Forget the gradients; the optimiser's own method does the same at the cost of a small layer."""

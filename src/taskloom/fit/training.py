@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import compress, islice
@@ -113,15 +113,27 @@ class Objective:
         Raises:
             TaskError: a main task that is not there.
         """
-        names = [task.name for task in tensors.tasks]
+        rows = torch.from_numpy(tensors.train)
+        targets, known = tensors.targets[rows], tensors.mask[rows]
+        labels = {task.name: targets[known[:, k], k] for k, task in enumerate(tensors.tasks)}
+        return cls.from_labels(tensors.tasks, labels, main=main)
+
+    @classmethod
+    def from_labels(cls, tasks: Sequence[Task], labels: Mapping[str, Tensor], *, main: Sequence[str] = ()) -> Objective:
+        """Objective from the known training labels of every task, (n_k,); see :meth:`of`.
+
+        Raises:
+            TaskError: a main task that is not there.
+        """
+        names = [task.name for task in tasks]
         for name in main:
             if name not in names:
                 raise TaskError(f"main: unknown task {name!r}.{nearest(name, names)}")
-        scored = [task.name in main if main else not task.auxiliary for task in tensors.tasks]
+        scored = [task.name in main if main else not task.auxiliary for task in tasks]
         if not any(scored):
             raise TaskError("every task is auxiliary; at least one task must count for the score")
-        plain = tuple(unweighted(task) for task in tensors.tasks)
-        constants = torch.stack([_constant_loss(task, k, tensors) for k, task in enumerate(plain)])
+        plain = tuple(unweighted(task) for task in tasks)
+        constants = torch.stack([_constant_loss(task, labels[task.name].double()) for task in plain])
         return cls(plain, constants, torch.tensor(scored))
 
     def losses(self, outputs: dict[str, Tensor], targets: dict[str, Tensor], mask: dict[str, Tensor] | None) -> Tensor:
@@ -156,11 +168,8 @@ def unweighted(task: Task) -> Task:
     return dataclasses.replace(task, loss_weight=1.0)
 
 
-def _constant_loss(task: Task, column: int, tensors: TaskTensors) -> Tensor:
-    """Loss that the best constant prediction has on the training labels, at least 1e-12."""
-    rows = torch.from_numpy(tensors.train)
-    known = tensors.mask[rows, column]
-    target = tensors.targets[rows, column][known].double()  # (n,)
+def _constant_loss(task: Task, target: Tensor) -> Tensor:
+    """Loss that the best constant prediction has on labels (n,), at least 1e-12."""
     if task.kind.n_classes:
         counts = torch.bincount(target.long(), minlength=task.kind.n_classes).double()
         shares = ((counts + 0.5) / (counts + 0.5).sum()).log()

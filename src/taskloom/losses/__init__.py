@@ -14,6 +14,7 @@ __getattr__, __dir__, __all__ = attach(
         "Huber": "huber",
         "Loss": "base",
         "SquaredError": "squared_error",
+        "by_position": "positions",
         "default_loss": "defaults",
         "labelled_count": "base",
         "task_losses": "task_losses",

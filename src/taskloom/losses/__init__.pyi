@@ -7,6 +7,7 @@ from taskloom.losses.binary_cross_entropy import BinaryCrossEntropy as BinaryCro
 from taskloom.losses.cross_entropy import CrossEntropy as CrossEntropy
 from taskloom.losses.defaults import default_loss as default_loss
 from taskloom.losses.huber import Huber as Huber
+from taskloom.losses.positions import by_position as by_position
 from taskloom.losses.squared_error import SquaredError as SquaredError
 from taskloom.losses.task_losses import task_losses as task_losses
 
@@ -17,6 +18,7 @@ __all__ = [
     "Huber",
     "Loss",
     "SquaredError",
+    "by_position",
     "default_loss",
     "labelled_count",
     "task_losses",

@@ -6,10 +6,12 @@ __getattr__, __dir__, __all__ = attach(
     __name__,
     {
         "ConvexQuadratics": "quadratics",
+        "DenseShapes": "dense_shapes",
         "PlantedGroups": "planted",
         "RelatedRegression": "synthetic",
         "TwoTaskToy": "two_task_toy",
         "convex_quadratics": "quadratics",
+        "dense_shapes": "dense_shapes",
         "multi_mnist": "multi_mnist",
         "overlaid_digits": "digits",
         "planted_groups": "planted",

@@ -1,5 +1,7 @@
 # Written by tools/write_stubs.py from the names in __init__.py; run `make stubs` after changing those.
 
+from taskloom.data.problems.dense_shapes import DenseShapes as DenseShapes
+from taskloom.data.problems.dense_shapes import dense_shapes as dense_shapes
 from taskloom.data.problems.digits import overlaid_digits as overlaid_digits
 from taskloom.data.problems.multi_mnist import multi_mnist as multi_mnist
 from taskloom.data.problems.planted import PlantedGroups as PlantedGroups
@@ -12,10 +14,12 @@ from taskloom.data.problems.two_task_toy import TwoTaskToy as TwoTaskToy
 
 __all__ = [
     "ConvexQuadratics",
+    "DenseShapes",
     "PlantedGroups",
     "RelatedRegression",
     "TwoTaskToy",
     "convex_quadratics",
+    "dense_shapes",
     "multi_mnist",
     "overlaid_digits",
     "planted_groups",
