@@ -6,6 +6,8 @@ from taskloom.regularised.certificate import SquaredDual as SquaredDual
 from taskloom.regularised.certificate import lower_bound as lower_bound
 from taskloom.regularised.data import Solution as Solution
 from taskloom.regularised.data import TaskData as TaskData
+from taskloom.regularised.logistic_risk import LogisticPoint as LogisticPoint
+from taskloom.regularised.logistic_risk import LogisticRisk as LogisticRisk
 from taskloom.regularised.penalties.base import Penalty as Penalty
 from taskloom.regularised.penalties.column_norm import ColumnNorm as ColumnNorm
 from taskloom.regularised.penalties.coupled import Coupled as Coupled
@@ -23,6 +25,9 @@ from taskloom.regularised.penalties.trace import SquaredTrace as SquaredTrace
 from taskloom.regularised.penalties.trace import Trace as Trace
 from taskloom.regularised.penalties.trace import TraceBall as TraceBall
 from taskloom.regularised.risk import SquaredRisk as SquaredRisk
+from taskloom.regularised.solve import largest_alpha as largest_alpha
+from taskloom.regularised.solve import path as path
+from taskloom.regularised.solve import solve as solve
 
 __all__ = [
     "ColumnNorm",
@@ -31,6 +36,8 @@ __all__ = [
     "EntryNorm",
     "FusedRows",
     "LogisticDual",
+    "LogisticPoint",
+    "LogisticRisk",
     "PartSum",
     "Penalty",
     "RiskPoint",
@@ -45,7 +52,10 @@ __all__ = [
     "TaskData",
     "Trace",
     "TraceBall",
+    "largest_alpha",
     "lower_bound",
+    "path",
+    "solve",
     "with_coupling",
     "with_ridge",
 ]

@@ -95,13 +95,12 @@ class DenseDesign:
 
     def columns(self, rows: Rows) -> Array:
         if self.matrix.flags.f_contiguous:
-            columns: Array = self.matrix.T[rows]
-            return columns
+            return np.take(self.matrix.T, rows, axis=0)
         self._keep(rows[self._places[rows] < 0])
         places = self._places[rows]
         if len(places) and np.array_equal(places, np.arange(places[0], places[0] + len(places))):
             return self._kept[places[0] : places[0] + len(places)]
-        return self._kept[places]
+        return np.take(self._kept, places, axis=0)
 
     def _keep(self, new: Rows) -> None:
         if len(new) == 0:

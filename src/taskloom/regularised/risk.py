@@ -72,7 +72,7 @@ class SquaredRisk:
         >>> X, y, weights = np.array([[0.0], [1.0], [2.0]]), np.array([1.0, 2.0, 6.0]), np.full(3, 1 / 3)
         >>> risk = SquaredRisk(TaskData((X,), (y,), (weights,)))
         >>> point = risk.at(np.array([[2.5]]))
-        >>> round(point.loss, 6), abs(point.dual.G).max() < 1e-12
+        >>> round(point.loss, 6), bool(abs(point.dual.G).max() < 1e-12)
         (0.25, True)
         >>> risk.intercepts(np.array([[2.5]])).round(6)
         array([0.5])

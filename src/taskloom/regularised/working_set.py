@@ -24,7 +24,7 @@ from taskloom.regularised.penalties.base import RowSeparable
 from taskloom.regularised.penalties.coupled import CoupledRows
 from taskloom.regularised.penalties.part_sum import PartSum
 
-__all__ = ["Reached", "is_separable", "row_thresholds", "solve_on_working_sets"]
+__all__ = ["Reached", "is_separable", "restricted", "row_thresholds", "solve_on_working_sets"]
 
 Rows: TypeAlias = NDArray[np.intp]
 Parts: TypeAlias = tuple[Array, ...]
@@ -60,9 +60,17 @@ def row_thresholds(penalty: AnyPenalty, G: Array) -> Array:
     return thresholds
 
 
-def is_separable(penalty: AnyPenalty) -> TypeGuard[RowSeparable | CoupledRows]:
+def is_separable(penalty: AnyPenalty) -> TypeGuard[RowSeparable]:
     """Whether a penalty of one part is a sum over rows."""
     return isinstance(penalty, RowSeparable | CoupledRows)
+
+
+def restricted(penalty: AnyPenalty, rows: Rows) -> AnyPenalty:
+    """The penalty of some rows."""
+    if isinstance(penalty, PartSum):
+        return PartSum(tuple(part.rows(rows) for part in penalty.penalties if is_separable(part)))
+    assert is_separable(penalty)
+    return penalty.rows(rows)
 
 
 def solve_on_working_sets(

@@ -26,7 +26,8 @@ class PartSum:
 
     Example:
         >>> from taskloom.regularised import EntryNorm, RowNorm
-        >>> dirty = PartSum((RowNorm(1.0, q=np.inf), EntryNorm(0.5)))
+        >>> dirty = PartSum((RowNorm(1.0, q=float("inf")), EntryNorm(0.5)))
+        >>> import numpy as np
         >>> dirty.value_of((np.array([[1.0, -1.0]]), np.array([[0.0, 2.0]])))
         2.0
     """
