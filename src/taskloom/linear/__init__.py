@@ -8,6 +8,8 @@ from taskloom._lazy import attach
 __getattr__, __dir__, __all__ = attach(
     __name__,
     {
+        "ClusteredTasks": "clustered",
+        "ClusteredTasksClassifier": "clustered",
         "DeviationForm": "mean_regularized",
         "GraphRegularized": "graph_regularized",
         "GraphRegularizedClassifier": "graph_regularized",

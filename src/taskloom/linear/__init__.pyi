@@ -1,6 +1,8 @@
 # Written by tools/write_stubs.py from the names in __init__.py; run `make stubs` after changing those.
 
 from taskloom.linear._task_posteriors import TaskPrior as TaskPrior
+from taskloom.linear.clustered import ClusteredTasks as ClusteredTasks
+from taskloom.linear.clustered import ClusteredTasksClassifier as ClusteredTasksClassifier
 from taskloom.linear.graph import correlation_graph as correlation_graph
 from taskloom.linear.graph import difference_graph as difference_graph
 from taskloom.linear.graph import graph_laplacian as graph_laplacian
@@ -16,6 +18,8 @@ from taskloom.linear.task_coupled_ridge import TaskCoupledRidge as TaskCoupledRi
 from taskloom.linear.task_coupled_ridge import TaskCoupledRidgeClassifier as TaskCoupledRidgeClassifier
 
 __all__ = [
+    "ClusteredTasks",
+    "ClusteredTasksClassifier",
     "DeviationForm",
     "GraphRegularized",
     "GraphRegularizedClassifier",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from typing import Any
 
 from sklearn.base import is_classifier
 
@@ -18,9 +19,11 @@ LIFT = 1e-10
 
 
 class CoupledModel(TaskLinearModel):
-    """A linear estimator with the penalty ``tr(A Q A') / 2``."""
+    """A linear estimator with the penalty ``tr(A Q A') / 2``; other penalties go to the general solvers."""
 
-    def _solve(self, data: TaskData, penalty: TaskCoupling, start: Solution | None) -> Solution:
+    def _solve(self, data: TaskData, penalty: Any, start: Solution | None) -> Solution:
+        if not isinstance(penalty, TaskCoupling):
+            return super()._solve(data, penalty, start)
         if penalty.is_singular and (is_classifier(self) or not is_definite_along(data, penalty)):
             warnings.warn(
                 "the coupling of the tasks is singular and the data do not say what it leaves open; "

@@ -23,8 +23,11 @@ from sklearn.utils.validation import check_is_fitted
 
 from taskloom.errors import DataError, TaskError
 from taskloom.regularised.data import Solution, TaskData
+from taskloom.regularised.logistic_risk import LogisticRisk
 from taskloom.regularised.minimum_norm import minimum_norm
 from taskloom.regularised.penalties.base import Penalty
+from taskloom.regularised.risk import SquaredRisk
+from taskloom.regularised.solve import solve
 from taskloom.task_column import PredictRows, TaskRows, fit_rows, loss_factors, predict_rows
 
 __all__ = ["TaskClassifier", "TaskLinearModel", "TaskRegressor", "check_number"]
@@ -91,6 +94,10 @@ class TaskLinearModel(BaseEstimator):  # type: ignore[misc]
 
     def _solve(self, data: TaskData, penalty: Any, start: Solution | None) -> Solution:
         """Minimise risk plus penalty."""
+        return solve(self._risk(data), penalty, tol=self.tol, max_iterations=self.max_iter, start=start)
+
+    def _risk(self, data: TaskData) -> SquaredRisk | LogisticRisk:
+        """The risk of the data under the loss of the twin."""
         raise NotImplementedError
 
     def _solve_unpenalised(self, data: TaskData) -> Solution:
@@ -160,7 +167,7 @@ class TaskLinearModel(BaseEstimator):  # type: ignore[misc]
         self.intercept_ = solution.intercepts
         self.objective_ = solution.objective
         self.dual_gap_ = solution.gap
-        self.n_iter_ = solution.n_iterations
+        self.n_iter_ = max(solution.n_iterations, 1)
         self._output_ndim = rows.output_ndim
         if self.warm_start:
             self._solution = solution
@@ -228,6 +235,9 @@ class TaskRegressor(RegressorMixin):  # type: ignore[misc]
             if there.any()
         ]
         return float(np.mean(values))
+
+    def _risk(self, data: TaskData) -> SquaredRisk:
+        return SquaredRisk(data)
 
     def _solve_unpenalised(self, data: TaskData) -> Solution:
         warnings.warn(
@@ -307,6 +317,9 @@ class TaskClassifier(ClassifierMixin):  # type: ignore[misc]
     def _store(self, rows: TaskRows, solution: Solution) -> None:
         super()._store(rows, solution)
         self.intercept_ = np.where(self._constants == 0, solution.intercepts, self._constants)
+
+    def _risk(self, data: TaskData) -> LogisticRisk:
+        return LogisticRisk(data)
 
     def _solve_unpenalised(self, data: TaskData) -> Solution:
         raise DataError(

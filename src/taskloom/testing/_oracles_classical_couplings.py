@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 
 from taskloom.linear import (
+    ClusteredTasks,
+    ClusteredTasksClassifier,
     GraphRegularized,
     GraphRegularizedClassifier,
     MeanRegularized,
@@ -39,7 +41,26 @@ def _graph_path(case: Case) -> dict[str, Any]:
     return {**certified(fitted), "Q": np.eye(n_tasks) + coupling * differences.T @ differences}
 
 
+def _cluster_known(case: Case) -> dict[str, Any]:
+    strengths = {name: case.parameter(name) for name in ("eps_mean", "eps_between", "eps_within")}
+    scaled = {name: case.params.get("alpha", 1.0) * value for name, value in strengths.items()}
+    twin = ClusteredTasksClassifier if _is_logistic(case) else ClusteredTasks
+    fitted = fit_case(case, twin(clusters=case.parameter("labels"), **scaled))
+    precision = TaskCoupling.to_clusters(
+        fitted.labels_, mean=strengths["eps_mean"], between=strengths["eps_between"], within=strengths["eps_within"]
+    ).precision
+    return {**certified(fitted), "Q": precision}
+
+
+def _cluster_relaxed(case: Case) -> dict[str, Any]:
+    strengths = {name: case.parameter(name) for name in ("eps_mean", "eps_between", "eps_within")}
+    twin = ClusteredTasksClassifier if _is_logistic(case) else ClusteredTasks
+    return certified(fit_case(case, twin(case.parameter("n_clusters"), **strengths)))
+
+
 METHODS = {
     "mean_reg": Method(_mean_reg),
     "graph_path": Method(_graph_path),
+    "cluster_known": Method(_cluster_known),
+    "cluster_relaxed": Method(_cluster_relaxed),
 }

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from taskloom.regularised.data import Array
 
@@ -81,7 +82,7 @@ class TaskCoupling:
         return cls(alpha * (1 + coupling * levels.base), levels.vectors, alpha * (1 + coupling * levels.values))
 
     @classmethod
-    def to_clusters(cls, labels: Array, *, mean: float, between: float, within: float) -> TaskCoupling:
+    def to_clusters(cls, labels: NDArray[np.intp], *, mean: float, between: float, within: float) -> TaskCoupling:
         """``(mean T ||abar||^2 + between sum_c T_c ||abar_c - abar||^2 + within sum_t ||a_t - abar_c(t)||^2) / 2``.
 
         Args:
@@ -90,10 +91,10 @@ class TaskCoupling:
             between: on the distance of the means of clusters from it, positive.
             within: on the distance of tasks from the mean of their cluster, positive.
         """
-        sizes = np.bincount(labels.astype(np.intp))
+        sizes = np.bincount(labels)
         if len(sizes) == len(labels):  # every task is a cluster of its own: none is left to be held within one
             return cls.to_mean(len(labels), alpha=mean, coupling=between / mean)
-        clusters = np.eye(len(sizes))[labels.astype(np.intp)] / np.sqrt(sizes)  # (T, r), orthonormal
+        clusters = np.eye(len(sizes))[labels] / np.sqrt(sizes[labels])[:, None]  # (T, r), orthonormal
         # first the direction of the mean of all tasks, then what is orthogonal to it
         rotation = np.linalg.qr(np.column_stack([np.sqrt(sizes), np.eye(len(sizes))[:, 1:]]))[0]
         values = np.full(len(sizes), between, dtype=np.float64)
