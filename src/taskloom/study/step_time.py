@@ -24,9 +24,9 @@ from taskloom.study.space import default_settings
 
 __all__ = ["step_milliseconds"]
 
-_TURNS = 7
-_STEPS = 2  # of one candidate in one turn
-_ENOUGH_SECONDS = 2.0  # turns after which so much time has passed for every candidate are left out, but for three
+_TURNS = 11
+_STEPS = 3  # of one candidate in one turn
+_ENOUGH_SECONDS = 1.0  # turns after which so much time has passed for every candidate are left out, but for three
 
 
 def step_milliseconds(candidates: Sequence[Candidate], problem: Problem) -> dict[str, float]:
