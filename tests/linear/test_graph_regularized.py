@@ -2,10 +2,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from sklearn.base import clone
+from sklearn.linear_model import ElasticNet
 
 from taskloom.errors import DataError
 from taskloom.linear import GraphRegularized, GraphRegularizedClassifier, MeanRegularized
 from taskloom.testing import EstimatorLaws
+from taskloom.testing._estimator_data import Table
 
 RNG = np.random.default_rng(11)
 TASKS = RNG.permutation(np.repeat([0, 1, 2, 3], (6, 9, 7, 5)))
@@ -27,6 +30,27 @@ class TestLaws(EstimatorLaws):
         return GraphRegularized(0.1, graph="path", coupling=2.0)
 
 
+class TestSparseLaws(EstimatorLaws):
+    tasks_are_alike = False
+    out_of_range = {"alpha_l1": (-1.0, "strong")}
+
+    def make_estimator(self) -> GraphRegularized:
+        return GraphRegularized(0.05, graph="path", coupling=2.0, alpha_l1=0.2, tol=1e-11)
+
+    def for_scaled_targets(self, estimator: GraphRegularized, factor: float) -> GraphRegularized:
+        return estimator.set_params(alpha_l1=factor * estimator.alpha_l1)
+
+    def zero_and_less(self, table: Table) -> tuple[GraphRegularized, GraphRegularized]:
+        """The largest weighted covariance of a feature with the targets of its task."""
+        largest = 0.0
+        for task in range(3):
+            rows = table.tasks == task
+            left = table.y[rows] - table.y[rows].mean()
+            largest = max(largest, np.abs(table.features[rows].T @ left).max() * 3 / len(table.y))
+        estimator = self.make_estimator()
+        return clone(estimator).set_params(alpha_l1=largest), clone(estimator).set_params(alpha_l1=0.999 * largest)
+
+
 class TestClassifierLaws(EstimatorLaws):
     tasks_are_alike = False
 
@@ -39,6 +63,15 @@ def test_coupling_0_is_ridge_for_each_task() -> None:
     for graph in ("path", "complete", PAIRS):
         model = GraphRegularized(0.2, graph=graph, coupling=0.0, task_feature=0).fit(X, Y)
         np.testing.assert_allclose(model.coef_, alone.coef_, rtol=1e-10)
+
+
+def test_without_edges_it_is_the_elastic_net() -> None:
+    model = GraphRegularized(0.1, coupling=0.0, alpha_l1=0.2, task_feature=0, tol=1e-12).fit(X, Y)
+    for task in range(4):
+        rows = task == TASKS
+        share = 4 * rows.sum() / 27  # c_t n_t
+        theirs = ElasticNet(0.3 / share, l1_ratio=2 / 3, tol=1e-10, max_iter=100_000).fit(FEATURES[rows], Y[rows])
+        np.testing.assert_allclose(model.coef_[task], theirs.coef_, atol=1e-6)
 
 
 def test_the_complete_graph_is_the_mean() -> None:

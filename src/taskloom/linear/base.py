@@ -26,6 +26,8 @@ from taskloom.regularised.data import Solution, TaskData
 from taskloom.regularised.logistic_risk import LogisticRisk
 from taskloom.regularised.minimum_norm import minimum_norm
 from taskloom.regularised.penalties.base import Penalty
+from taskloom.regularised.penalties.coupled import Coupled
+from taskloom.regularised.penalties.part_sum import PartSum
 from taskloom.regularised.risk import SquaredRisk
 from taskloom.regularised.solve import solve
 from taskloom.task_column import PredictRows, TaskRows, fit_rows, loss_factors, predict_rows
@@ -88,7 +90,7 @@ class TaskLinearModel(BaseEstimator):  # type: ignore[misc]
 
     # -- what a method says ---------------------------------------------------------------------------------------
 
-    def _penalty(self, n_tasks: int, n_features: int) -> Penalty | None:
+    def _penalty(self, n_tasks: int, n_features: int) -> Penalty | PartSum | Coupled | None:
         """The penalty on A, shape (d, T), after checking the parameters; None if it is zero everywhere."""
         raise NotImplementedError
 

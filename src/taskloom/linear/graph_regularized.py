@@ -13,7 +13,9 @@ from taskloom.errors import DataError, nearest
 from taskloom.linear._coupled import CoupledModel
 from taskloom.linear.base import TaskClassifier, TaskRegressor, check_number
 from taskloom.linear.graph import graph_laplacian
+from taskloom.regularised.penalties.coupled import Coupled, with_coupling
 from taskloom.regularised.penalties.coupling import TaskCoupling
+from taskloom.regularised.penalties.entry import EntryNorm
 
 __all__ = ["GraphRegularized", "GraphRegularizedClassifier"]
 
@@ -25,11 +27,12 @@ class _GraphRegularized(CoupledModel):
         *,
         graph: Any = "complete",
         coupling: float = 1.0,
+        alpha_l1: float = 0.0,
         task_feature: int | str | None = None,
         fit_intercept: bool = True,
         loss_weights: Any = "sample",
         tol: float = 1e-6,
-        max_iter: int = 1000,
+        max_iter: int = 10_000,
         warm_start: bool = False,
         unknown_task: Literal["error", "mean"] = "error",
     ) -> None:
@@ -45,15 +48,23 @@ class _GraphRegularized(CoupledModel):
         self.alpha = alpha
         self.graph = graph
         self.coupling = coupling
+        self.alpha_l1 = alpha_l1
 
-    def _penalty(self, n_tasks: int, n_features: int) -> TaskCoupling | None:
+    def _penalty(self, n_tasks: int, n_features: int) -> TaskCoupling | Coupled | EntryNorm | None:
         alpha = check_number("alpha", self.alpha)
         coupling = check_number("coupling", self.coupling)
-        if alpha == 0:
-            return None
-        if isinstance(self.graph, str) and self.graph == "complete":
-            return TaskCoupling.to_mean(n_tasks, alpha=alpha, coupling=1 + n_tasks * coupling)
-        return TaskCoupling.to_neighbours(_laplacian(self.graph, n_tasks), alpha=alpha, coupling=coupling)
+        alpha_l1 = check_number("alpha_l1", self.alpha_l1)
+        along_edges = _coupling(self.graph, n_tasks, alpha=alpha, coupling=coupling) if alpha > 0 else None
+        if alpha_l1 == 0:
+            return along_edges
+        entries = EntryNorm(alpha_l1)
+        return entries if along_edges is None else with_coupling(entries, along_edges)
+
+
+def _coupling(graph: Any, n_tasks: int, *, alpha: float, coupling: float) -> TaskCoupling:
+    if isinstance(graph, str) and graph == "complete":
+        return TaskCoupling.to_mean(n_tasks, alpha=alpha, coupling=1 + n_tasks * coupling)
+    return TaskCoupling.to_neighbours(_laplacian(graph, n_tasks), alpha=alpha, coupling=coupling)
 
 
 def _laplacian(graph: Any, n_tasks: int) -> Any:
@@ -77,7 +88,7 @@ class GraphRegularized(TaskRegressor, _GraphRegularized):
     edge between them are fitted as if the others were not there.
 
         minimise  sum_t c_t sum_i s_ti (y_ti - x_ti . a_t - b_t)^2 / 2
-                  + alpha / 2 (sum_t ||a_t||^2 + coupling sum_{i<j} w_ij ||a_i - a_j||^2)
+                  + alpha / 2 (sum_t ||a_t||^2 + coupling sum_{i<j} w_ij ||a_i - a_j||^2) + alpha_l1 ||A||_1
 
     Args:
         alpha: strength of the whole penalty, at least 0; default 0.1. 0 means least squares for each task.
@@ -86,11 +97,13 @@ class GraphRegularized(TaskRegressor, _GraphRegularized):
             ``"path"``: weight 1 between tasks that follow each other. See :func:`correlation_graph` and
             :func:`difference_graph` for ways to make one.
         coupling: strength of the differences along edges relative to the coefficients, at least 0; default 1.
+        alpha_l1: strength of the sum of absolute coefficients, at least 0; default 0. A positive one makes
+            coefficients exactly 0; the problem is then solved by iterations, to ``tol``.
         task_feature: position or name of the task column of X; None (default): all tasks share the rows of X.
         fit_intercept: an intercept for every task (default) or none; intercepts are not penalised.
         loss_weights: how much tasks count: ``"sample"`` (default), ``"task"`` or T positive numbers.
-        tol: a duality gap up to this fraction of the risk at zero coefficients counts as converged.
-        max_iter: iterations at most, where the problem is too large to be solved directly.
+        tol: a duality gap up to this fraction of the risk at zero coefficients is good enough.
+        max_iter: iterations at most, where the problem is not solved directly.
         warm_start: begin with the solution of the last ``fit``; matters to iterations only.
         unknown_task: an error (default) for tasks that ``fit`` did not see, or ``"mean"``: the mean of all tasks.
 
@@ -120,9 +133,9 @@ class GraphRegularizedClassifier(TaskClassifier, _GraphRegularized):
 
     Args:
         alpha: strength of the whole penalty, positive; default 0.1.
-        graph, coupling, task_feature, fit_intercept, loss_weights, tol, warm_start, unknown_task: as in
+        graph, coupling, alpha_l1, task_feature, fit_intercept, loss_weights, tol, warm_start, unknown_task: as in
             :class:`GraphRegularized`.
-        max_iter: Newton steps at most.
+        max_iter: Newton steps at most; with ``alpha_l1`` passes of the solver within them.
         single_class: as in :class:`MeanRegularizedClassifier`.
 
     Attributes:
@@ -145,12 +158,13 @@ class GraphRegularizedClassifier(TaskClassifier, _GraphRegularized):
         *,
         graph: Any = "complete",
         coupling: float = 1.0,
+        alpha_l1: float = 0.0,
         task_feature: int | str | None = None,
         fit_intercept: bool = True,
         loss_weights: Any = "sample",
         single_class: Literal["error", "constant"] = "error",
         tol: float = 1e-6,
-        max_iter: int = 100,
+        max_iter: int = 10_000,
         warm_start: bool = False,
         unknown_task: Literal["error", "mean"] = "error",
     ) -> None:
@@ -158,6 +172,7 @@ class GraphRegularizedClassifier(TaskClassifier, _GraphRegularized):
             alpha,
             graph=graph,
             coupling=coupling,
+            alpha_l1=alpha_l1,
             task_feature=task_feature,
             fit_intercept=fit_intercept,
             loss_weights=loss_weights,

@@ -14,8 +14,10 @@ from taskloom.linear import (
     MeanRegularized,
     MeanRegularizedClassifier,
 )
-from taskloom.regularised.penalties.coupling import TaskCoupling
-from taskloom.testing._oracles_classical_base import Case, Method, certified, fit_case
+from taskloom.regularised import EntryNorm, SquaredRisk, TaskCoupling, TaskData, with_coupling
+from taskloom.regularised.solve import solve
+from taskloom.task_column import unstack_tasks
+from taskloom.testing._oracles_classical_base import Case, Method, certified, fit_case, load_school
 
 __all__ = ["METHODS"]
 
@@ -58,9 +60,22 @@ def _cluster_relaxed(case: Case) -> dict[str, Any]:
     return certified(fit_case(case, twin(case.parameter("n_clusters"), **strengths)))
 
 
+def _school_srmtl(case: Case) -> dict[str, Any]:
+    """``rho1 ||A (I - J)||^2 + rho2 ||A||_1`` beside halved squares, every sample with weight 1."""
+    X, y = load_school(case)
+    Xs, ys, labels = unstack_tasks(X, y)
+    weights = tuple(np.ones(len(one)) for one in ys)
+    risk = SquaredRisk(TaskData(tuple(Xs), tuple(ys), weights, fit_intercept=False))
+    deviations = np.eye(len(labels)) - 1 / len(labels)
+    coupling = TaskCoupling.of_matrix(2 * case.parameter("rho1") * deviations)
+    solution = solve(risk, with_coupling(EntryNorm(case.parameter("rho2")), coupling), tol=1e-9, max_iterations=100_000)
+    return {"obj": solution.objective, "A": solution.coefficients}
+
+
 METHODS = {
     "mean_reg": Method(_mean_reg),
     "graph_path": Method(_graph_path),
     "cluster_known": Method(_cluster_known),
     "cluster_relaxed": Method(_cluster_relaxed),
+    "school/srmtl_mean": Method(_school_srmtl, tolerances={"obj": 3e-7, "A": 1e-4}),
 }
