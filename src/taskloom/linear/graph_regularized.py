@@ -1,6 +1,8 @@
 r"""Tasks that are held to their neighbours in a graph.
 
-penalty(A) = alpha / 2 (||A||^2 + coupling sum_{i<j} w_ij ||a_i - a_j||^2)
+    penalty(A) = alpha / 2 (||A||^2 + coupling sum_{i<j} w_ij ||a_i - a_j||^2) + alpha_l1 ||A||_1
+
+with weights w_ij of the edges; the last term is an option.
 """
 
 from __future__ import annotations

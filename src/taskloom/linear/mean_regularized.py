@@ -1,6 +1,8 @@
 r"""Tasks that are held to their mean.
 
-penalty(A) = alpha / 2 (T ||abar||^2 + coupling sum_t ||a_t - abar||^2),    abar = sum_t a_t / T
+    penalty(A) = alpha / 2 (T ||abar||^2 + coupling sum_t ||a_t - abar||^2)
+
+with the mean abar of the coefficients of all T tasks.
 """
 
 from __future__ import annotations
