@@ -153,6 +153,12 @@ def test_the_penalties_are_those_of_the_equations():
     assert set(alone.penalties()) == {"sparsity"}
 
 
+def test_policies_learn_at_their_own_rate():
+    policy = next(phase for phase in build(learning_rate=0.3).phases() if phase.name == "policy 1")
+    model = build()
+    assert policy.optimiser(list(model.policy.parameters())).param_groups[0]["lr"] == 0.3
+
+
 def test_it_trains_through_its_phases(tmp_path):
     torch.manual_seed(0)
     x = torch.randn(120, 6)
@@ -190,10 +196,11 @@ def test_a_skip_must_change_the_shape_as_its_block_does():
     [
         ({"sparsity": -1.0}, "must be 0 or more"),
         ({"sparsity_form": "l1"}, "'log' or 'expected'"),
+        ({"learning_rate": 0.0}, "learning_rate must be positive"),
         ({"search_cycles": 0}, "search_cycles must be 1"),
         ({"min_blocks": 5}, r"min_blocks must lie in 0\.\.4"),
     ],
-    ids=["sparsity", "form", "cycles", "blocks"],
+    ids=["sparsity", "form", "rate", "cycles", "blocks"],
 )
 def test_bad_settings(settings, message):
     with pytest.raises(TaskError, match=message):

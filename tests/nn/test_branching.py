@@ -91,6 +91,28 @@ def test_choices_get_gradients_and_single_ones_none():
     assert model.policies[2].logits.grad.any()
 
 
+@pytest.mark.parametrize("hard", [False, True])
+def test_samples_are_soft_or_one_hot(hard):
+    model = build(hard=hard).train()
+    shares = torch.stack([share for _, share in model.mixtures()[-1][0]])
+    assert shares.sum().item() == pytest.approx(1.0)
+    assert (shares.max().item() == pytest.approx(1.0, abs=1e-12)) is hard
+
+
+def test_choices_learn_at_their_own_rate_while_the_temperature_falls():
+    model = build(learning_rate=0.3, temperature=(4.0, 1.0), search_epochs=6)
+    search, _ = model.phases()
+    usual, own = model.param_groups(1e-3, weight_decay=0.1)
+    assert (usual["lr"], usual["weight_decay"], own["lr"], own["weight_decay"]) == (1e-3, 0.1, 0.3, 0.0)
+    assert [id(p) for p in own["params"]] == [id(p) for p in model.structure_parameters()]
+    assert search.train == ("shared", "task", "structure")
+    found = []
+    for step in range(4):
+        search.on_step(step, 4)
+        found.append(float(model.policies[0].temperature))
+    assert found == pytest.approx([4 / 2**0.5, 2.0, 2**0.5, 1.0])
+
+
 def test_it_trains_through_its_phases(tmp_path):
     torch.manual_seed(0)
     x = torch.randn(120, 6)
@@ -103,9 +125,9 @@ def test_it_trains_through_its_phases(tmp_path):
         train=np.arange(90),
         validation=np.arange(90, 120),
     )
-    model = build(warmup_epochs=1, search_cycles=2).float()
+    model = build(warmup_epochs=1, search_epochs=3).float()
     result = tl.fit(model, data, schedule=tl.Schedule(max_epochs=2, batch_size=20), out=tmp_path)
-    assert result.history.epochs == 1 + 2 * 2 + 2
+    assert result.history.epochs == 1 + 3 + 2
     assert isinstance(result.model, PartialSharing)
     from taskloom.fit import load
 
@@ -120,10 +142,12 @@ def test_it_trains_through_its_phases(tmp_path):
     [
         ({"widths": [1, 2]}, "one number of 1 or more for each of the 3 stages"),
         ({"widths": [1, 0, 1]}, "one number of 1 or more"),
-        ({"search_cycles": 0}, "must be 1 or more"),
+        ({"search_epochs": 0}, "search_epochs 1 or more"),
+        ({"warmup_epochs": -1}, "warmup_epochs must be 0 or more"),
+        ({"learning_rate": 0.0}, "learning_rate positive"),
         ({"temperature": (1.0, 2.0)}, "must fall and stay positive"),
     ],
-    ids=["short", "zero", "cycles", "temperature"],
+    ids=["short", "zero", "search", "warm-up", "rate", "temperature"],
 )
 def test_bad_settings(settings, message):
     with pytest.raises(TaskError, match=message):

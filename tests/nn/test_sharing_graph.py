@@ -71,6 +71,14 @@ def test_the_penalty_is_the_mean_entropy():
     assert build(widths=[1, 1]).penalties() == {}
 
 
+def test_edges_learn_faster_than_nodes_and_do_not_decay():
+    model = build(edge_lr_factor=20.0)
+    usual, own = model.param_groups(1e-3, weight_decay=0.1)
+    assert (usual["lr"], usual["weight_decay"]) == (1e-3, 0.1)
+    assert (own["lr"], own["weight_decay"]) == (pytest.approx(2e-2), 0.0)
+    assert {id(p) for p in own["params"]} == {id(row.scores) for level in model.edges for row in level}
+
+
 def test_it_trains_through_its_phases():
     torch.manual_seed(0)
     x = torch.randn(120, 6)
@@ -88,7 +96,9 @@ def test_it_trains_through_its_phases():
     assert result.model.is_pruned
 
 
-@pytest.mark.parametrize("settings", [{"strength": -1.0}, {"tolerance": 1.0}, {"search_epochs": 0}], ids=str)
+@pytest.mark.parametrize(
+    "settings", [{"strength": -1.0}, {"tolerance": 1.0}, {"search_epochs": 0}, {"edge_lr_factor": 0.0}], ids=str
+)
 def test_bad_settings(settings):
     with pytest.raises(TaskError, match="found"):
         build(**settings)

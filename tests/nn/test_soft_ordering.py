@@ -67,3 +67,13 @@ def test_bad_input():
     model = SoftOrdering(lambda: nn.Linear(4, 3), TASKS)
     with pytest.raises(TaskError, match=r"of shape \(4,\) into \(3,\); layers must keep the shape"):
         model(torch.zeros(1, 4))
+
+
+def test_scores_learn_faster_than_layers_and_do_not_decay():
+    model = build(score_lr_factor=20.0)
+    usual, own = model.param_groups(1e-3, weight_decay=0.1)
+    assert (usual["lr"], usual["weight_decay"]) == (1e-3, 0.1)
+    assert (own["lr"], own["weight_decay"]) == (pytest.approx(2e-2), 0.0)
+    assert [id(p) for p in own["params"]] == [id(scores.values) for scores in model.scores]
+    with pytest.raises(TaskError, match="score_lr_factor must be positive"):
+        build(score_lr_factor=0.0)

@@ -74,8 +74,8 @@ class AdaptiveSharing(PartialSharing):
         tasks: the tasks.
         widen_epochs: epochs between two looks; default 5.
         separation: weight a of what is lost by mixing tasks; default 1.
-        unit_cost: cost of one more branch; default 0.2, for which two planted groups are told from one and from as many
-            as tasks.
+        unit_cost: cost of one more branch; default 0.1, for which two planted groups are told from one and from as many
+            as tasks, in made-up errors and in networks trained on planted groups (``benchmarks/planted.py``).
         poolings: how often the features are down-sampled above each stage; default none.
         margin: (outputs (n, n_outputs), targets (n,)) -> errors (n,); default the absolute error in regression, else
             the task's own loss per example.
@@ -112,7 +112,7 @@ class AdaptiveSharing(PartialSharing):
         *,
         widen_epochs: int = 5,
         separation: float = 1.0,
-        unit_cost: float = 0.2,
+        unit_cost: float = 0.1,
         poolings: Sequence[int] | None = None,
         margin: Callable[[Tensor, Tensor], Tensor] | None = None,
         heads: Mapping[str, nn.Module] | None = None,

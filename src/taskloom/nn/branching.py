@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from taskloom.errors import ExportError, TaskError
 from taskloom.nn._node_graph import Mixture, NodeGraph, one_parent
+from taskloom.nn._param_groups import two_groups
 from taskloom.nn.model import trainable
 from taskloom.nn.partial import PartialSharing
 from taskloom.nn.phase import Phase
@@ -28,11 +29,14 @@ class LearningToBranch(NodeGraph):
     Since a node has one parent the result is a tree of the tasks: :meth:`derive` returns it as a
     :class:`~taskloom.nn.PartialSharing`.
 
-        h_(l+1),j = node_(l+1),j( sum_i d_ij h_l,i ),   d_j one-hot from a Gumbel-softmax (straight through)
+        h_(l+1),j = node_(l+1),j( sum_i d_ij h_l,i ),   d_j from a Gumbel-softmax
 
-    Training goes through phases: a warm-up in which every node reads the mean of its possible parents; a search that
-    alternates between weights (80 % of the rows) and choices (the rest) while the temperature falls; and a new
-    training of the tree. In evaluation mode the most probable parents are used.
+    Training goes through phases: a warm-up, if wanted, in which every node reads the mean of its possible parents; a
+    search in which weights and choices learn together while the temperature falls; and a new training of the tree. In
+    evaluation mode the most probable parents are used.
+
+    Which tree is found varies with the seed: nodes of one depth are interchangeable at first, and tasks that happen to
+    choose alike keep choosing alike. ``benchmarks/planted.py`` shows how often planted groups are found.
 
     Args:
         stages: the stages of the encoder in order, each a module (copied and re-initialised for every further node)
@@ -40,10 +44,14 @@ class LearningToBranch(NodeGraph):
         tasks: the tasks.
         widths: number of nodes at every depth; default min(K, 2^depth) (our choice; the authors' code has K
             everywhere).
-        warmup_epochs: epochs of the warm-up; default 4.
-        search_cycles: pairs of a weights epoch and a choice epoch; default 12.
-        learning_rate: that of the choices' own Adam; default 1e-2.
+        warmup_epochs: epochs of the warm-up; default 0: nodes that have learned as parts of one mean are alike, and
+            then there is nothing to choose.
+        search_epochs: epochs of the search; default 40.
+        learning_rate: that of the choices; default 0.2 (our choice), since at the temperature of the beginning logits
+            have to differ by several units before a choice counts.
         temperature: temperatures at the beginning and the end of the search; default (5, 0.5).
+        hard: sample one-hot choices, with the gradient of soft ones (straight through); default False: soft samples
+            that become one-hot as the temperature falls, whose gradients vary less.
         fresh_weights: train the tree from new weights, as in the paper; default True. False keeps those of the search.
         heads: task name -> head module; default a linear layer by kind of task.
         example: sample input of the last stage, only needed when that does not say its ``out_features``.
@@ -55,7 +63,7 @@ class LearningToBranch(NodeGraph):
         all nodes in every step of the search; then the tree.
 
     Differs from the paper:
-        widths, the alternation between two parts of the data, and the schedule of the temperature.
+        widths, soft samples, and the schedule of the temperature.
 
     Source:
         P. Guo, C.-Y. Lee, D. Ulbricht, Learning to Branch for Multi-Task Learning, ICML 2020, arXiv:2006.01895.
@@ -75,28 +83,30 @@ class LearningToBranch(NodeGraph):
         tasks: Sequence[Task],
         *,
         widths: Sequence[int] | None = None,
-        warmup_epochs: int = 4,
-        search_cycles: int = 12,
-        learning_rate: float = 1e-2,
+        warmup_epochs: int = 0,
+        search_epochs: int = 40,
+        learning_rate: float = 0.2,
         temperature: tuple[float, float] = (5.0, 0.5),
+        hard: bool = False,
         fresh_weights: bool = True,
         heads: Mapping[str, nn.Module] | None = None,
         example: Any = None,
     ) -> None:
         super().__init__(stages, tasks, widths=widths, heads=heads, example=example)
-        if warmup_epochs < 1 or search_cycles < 1:
-            found = f"found {warmup_epochs!r} and {search_cycles!r}"
-            raise TaskError(f"warmup_epochs and search_cycles must be 1 or more, {found}")
+        if warmup_epochs < 0 or search_epochs < 1 or not learning_rate > 0:
+            found = f"found {warmup_epochs!r}, {search_epochs!r} and {learning_rate!r}"
+            raise TaskError(
+                f"warmup_epochs must be 0 or more, search_epochs 1 or more and learning_rate positive, {found}"
+            )
         if not temperature[0] >= temperature[1] > 0:
             raise TaskError(f"temperature must fall and stay positive, found {temperature!r}")
-        self.warmup_epochs, self.search_cycles, self.fresh_weights = warmup_epochs, search_cycles, fresh_weights
-        self.cooling = (temperature[1] / temperature[0]) ** (1 / search_cycles)
+        self.warmup_epochs, self.search_epochs, self.fresh_weights = warmup_epochs, search_epochs, fresh_weights
+        self.learning_rate, self.temperature, self.hard = learning_rate, temperature, hard
         counts = [len(nodes) for nodes in self.nodes] + [len(self.tasks)]  # type: ignore[arg-type]
         self.policies = nn.ModuleList(
             Policy((children,), parents, temperature=temperature[0]) for parents, children in pairwise(counts)
         )
         self.warming_up = False
-        self._choice_optimiser = partial(torch.optim.Adam, lr=learning_rate)
 
     # ---------------------------------------------------------------- who reads what
 
@@ -105,7 +115,7 @@ class LearningToBranch(NodeGraph):
             return [[_mean(len(row)) for row in policy.logits] for policy in self._policies()]
         if not self.training:
             return [[one_parent(parent) for parent in policy.choices().tolist()] for policy in self._policies()]
-        return [[_sampled(row) for row in policy.sample(hard=True)] for policy in self._policies()]
+        return [[_sampled(row) for row in policy.sample(hard=self.hard)] for policy in self._policies()]
 
     def _policies(self) -> Iterator[Policy]:
         for policy in self.policies:
@@ -143,34 +153,40 @@ class LearningToBranch(NodeGraph):
     # ---------------------------------------------------------------- training
 
     def phases(self) -> Iterator[Phase]:
-        """Warm-up, search in cycles of weights and choices, training of the tree."""
-        weights = ("shared", "task")
-        yield Phase(
-            name="warm-up",
-            epochs=self.warmup_epochs,
-            train=weights,
-            on_enter=partial(self._warm_up, True),
-            on_exit=partial(self._warm_up, False),
-        )
-        for cycle in range(self.search_cycles):
-            yield Phase(name=f"weights {cycle + 1}", epochs=1, train=weights, split="weights")
+        """Warm-up, search of weights and choices, training of the tree."""
+        if self.warmup_epochs:
             yield Phase(
-                name=f"choices {cycle + 1}",
-                epochs=1,
-                train=("structure",),
-                split="policy",
-                optimiser=self._choice_optimiser,
-                on_exit=self._cool,
-                derives=cycle == self.search_cycles - 1,
+                name="warm-up",
+                epochs=self.warmup_epochs,
+                train=("shared", "task"),
+                on_enter=partial(self._warm_up, True),
+                on_exit=partial(self._warm_up, False),
             )
+        yield Phase(name="search", epochs=self.search_epochs, on_step=self._cool, derives=True)
         yield Phase(name="retrain", fresh_weights=self.fresh_weights)
+
+    def param_groups(self, lr: float, *, weight_decay: float = 0.0) -> list[dict[str, Any]]:
+        """The choices learn at a rate of their own, and are not decayed.
+
+        Args:
+            lr: learning rate of nodes and heads.
+            weight_decay: that of nodes and heads; default 0.
+        """
+        return two_groups(
+            self,
+            self.policies.parameters(),
+            usual={"lr": lr, "weight_decay": weight_decay},
+            own={"lr": self.learning_rate, "weight_decay": 0.0},
+        )
 
     def _warm_up(self, warming_up: bool) -> None:
         self.warming_up = warming_up
 
-    def _cool(self) -> None:
+    def _cool(self, step: int, n_steps: int) -> None:
+        """The temperature behind a step, on a geometric way from the first to the last."""
+        first, last = self.temperature
         for policy in self._policies():
-            policy.temperature.mul_(self.cooling)
+            policy.temperature.fill_(first * (last / first) ** ((step + 1) / n_steps))
 
     def get_extra_state(self) -> Tensor:
         """Whether the network is in its warm-up."""

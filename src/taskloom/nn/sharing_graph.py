@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from taskloom.errors import TaskError
 from taskloom.nn._node_graph import Mixture, NodeGraph
+from taskloom.nn._param_groups import two_groups
 from taskloom.nn.model import trainable
 from taskloom.nn.phase import Phase
 from taskloom.task import Task
@@ -36,6 +37,8 @@ class SharingGraph(NodeGraph):
         tolerance: edges with a smaller share are removed by :meth:`derive`; default 0.1 (our choice). The largest share
             of a node always stays.
         search_epochs: epochs before edges are removed; default 20.
+        edge_lr_factor: learning rate of the scores of edges over that of the nodes; default 10. At the nodes' own rate
+            scores hardly move within a training of a table's length.
         heads: task name -> head module; default a linear layer by kind of task.
         example: sample input of the last stage, only needed when that does not say its ``out_features``.
 
@@ -70,16 +73,18 @@ class SharingGraph(NodeGraph):
         strength: float = 1e-2,
         tolerance: float = 0.1,
         search_epochs: int = 20,
+        edge_lr_factor: float = 10.0,
         heads: Mapping[str, nn.Module] | None = None,
         example: Any = None,
     ) -> None:
         super().__init__(stages, tasks, widths=widths, heads=heads, example=example)
-        if not strength >= 0 or not 0 <= tolerance < 1 or search_epochs < 1:
+        if not strength >= 0 or not 0 <= tolerance < 1 or search_epochs < 1 or not edge_lr_factor > 0:
             raise TaskError(
-                "strength must be 0 or more, tolerance in [0, 1) and search_epochs 1 or more; found "
-                f"{strength!r}, {tolerance!r}, {search_epochs!r}"
+                "strength must be 0 or more, tolerance in [0, 1), search_epochs 1 or more and edge_lr_factor positive; "
+                f"found {strength!r}, {tolerance!r}, {search_epochs!r}, {edge_lr_factor!r}"
             )
         self.strength, self.tolerance, self.search_epochs = strength, tolerance, search_epochs
+        self.edge_lr_factor = edge_lr_factor
         counts = [len(self._depth(depth)) for depth in range(len(self.nodes))]
         self.edges = nn.ModuleList(
             nn.ModuleList(_Edges(parents) for _ in range(children))
@@ -167,6 +172,20 @@ class SharingGraph(NodeGraph):
         index = self.position(task)
         own = [part for part, tasks in self._owners() if tasks == {index} and len(self.tasks) > 1]
         return trainable(*own, self._rows()[-1][index], self.heads[index])
+
+    def param_groups(self, lr: float, *, weight_decay: float = 0.0) -> list[dict[str, Any]]:
+        """Scores of edges learn faster than nodes, and are not decayed: decay would make all parents alike.
+
+        Args:
+            lr: learning rate of the nodes and heads.
+            weight_decay: that of the nodes and heads; default 0.
+        """
+        return two_groups(
+            self,
+            self.edges.parameters(),
+            usual={"lr": lr, "weight_decay": weight_decay},
+            own={"lr": self.edge_lr_factor * lr, "weight_decay": 0.0},
+        )
 
     def describe(self) -> dict[str, Any]:
         """Counts of parameters, and the shares of the parents of every node and head."""

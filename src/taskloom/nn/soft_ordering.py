@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from taskloom.errors import TaskError
 from taskloom.nn._batching import run_together
 from taskloom.nn._grow import freeze_module, grown
+from taskloom.nn._param_groups import two_groups
 from taskloom.nn._said import with_width
 from taskloom.nn.adapters import build_copies
 from taskloom.nn.heads.default import build_head, build_heads
@@ -34,6 +35,7 @@ class SoftOrdering(MultiTaskModel):
         stem: module before the first depth that all tasks run, such as a map to the width; default none.
         activation: what follows every mixture; default the ReLU. The layers should have none of their own.
         dropout: probability of dropping a unit after the activation; default 0.
+        score_lr_factor: learning rate of the scores over that of the layers; default 10.
         heads: task name -> head module; default a linear layer by kind of task.
         example: sample input of a layer, only needed when that does not say its ``out_features``.
 
@@ -68,12 +70,16 @@ class SoftOrdering(MultiTaskModel):
         stem: nn.Module | None = None,
         activation: nn.Module | None = None,
         dropout: float = 0.0,
+        score_lr_factor: float = 10.0,
         heads: Mapping[str, nn.Module] | None = None,
         example: Any = None,
     ) -> None:
         super().__init__(tasks)
         if n_layers < 1:
             raise TaskError(f"n_layers must be 1 or more, found {n_layers!r}")
+        if not score_lr_factor > 0:
+            raise TaskError(f"score_lr_factor must be positive, found {score_lr_factor!r}")
+        self.score_lr_factor = score_lr_factor
         self.stem = stem if stem is not None else nn.Identity()
         self.layers = build_copies(layer, n_layers, what="layer")
         self.activation = activation if activation is not None else nn.ReLU()
@@ -114,6 +120,20 @@ class SoftOrdering(MultiTaskModel):
 
     def path(self, task: str) -> nn.Module:
         return _Path(self, self.position(task))
+
+    def param_groups(self, lr: float, *, weight_decay: float = 0.0) -> list[dict[str, Any]]:
+        """Scores learn faster than layers, and are not decayed: decay would make all layers alike.
+
+        Args:
+            lr: learning rate of stem, layers and heads.
+            weight_decay: that of stem, layers and heads; default 0.
+        """
+        return two_groups(
+            self,
+            self.scores.parameters(),
+            usual={"lr": lr, "weight_decay": weight_decay},
+            own={"lr": self.score_lr_factor * lr, "weight_decay": 0.0},
+        )
 
     def describe(self) -> dict[str, Any]:
         """Counts of parameters, and the mixture of every task."""
