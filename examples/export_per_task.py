@@ -43,7 +43,7 @@ models = {
         tasks,
         stem=tl.MLP(8, (16,)),
         warmup_epochs=1,
-        search_cycles=4,
+        search_cycles=12,
         sparsity=0,
     ),
     "LoRA": tl.LoRA(tl.MLP(8, (16, 16)), tasks, rank=2),
