@@ -184,6 +184,18 @@ def test_a_task_without_labels_is_predicted_by_the_others() -> None:
     assert model.score(FEATURES, targets) == pytest.approx(model.score(FEATURES, np.where(targets > 1e9, 0, targets)))
 
 
+def test_accuracy() -> None:
+    labels = (Y > 0).astype(int)
+    long = MeanRegularizedClassifier(task_feature=0).fit(X, labels)
+    assert long.score(X, labels) == pytest.approx(np.mean(long.predict(X) == labels))
+    both = np.column_stack([labels, 1 - labels]).astype(float)
+    shared = MeanRegularizedClassifier().fit(FEATURES, both)
+    assert shared.score(FEATURES, both) == pytest.approx(np.mean((shared.predict(FEATURES) == both).all(axis=1)))
+    both[0, 0] = np.nan
+    with pytest.raises(DataError, match="use task_scores"):
+        shared.score(FEATURES, both)
+
+
 def test_scores() -> None:
     """Pooled over rows for one label per row, the mean over tasks where the tasks share the rows."""
     from sklearn.metrics import r2_score

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 from taskloom.errors import DataError
+from taskloom.regularised import EntryNorm, RowNorm, SquaredRisk, TaskData
+from taskloom.regularised.solve import largest_alpha, path
 from taskloom.task_column import feature_overlap
 
 
@@ -68,3 +70,23 @@ def test_special_patterns() -> None:
     assert feature_overlap([[1.0, 1e-9]], threshold=1e-6).sizes.tolist() == [1]
     with pytest.raises(DataError, match=r"shape \(3,\); expected finite numbers of shape \(tasks, features\)"):
         feature_overlap([1.0, 2.0, 3.0])
+
+
+@pytest.mark.parametrize(("norm", "name"), [(EntryNorm, "samples_elementwise"), (RowNorm, "samples_rows")])
+@pytest.mark.parametrize("common", [0, 6], ids=["apart", "alike"])
+def test_estimates_are_where_recovery_begins(norm: type[EntryNorm] | type[RowNorm], name: str, common: int) -> None:
+    """Well below the estimate no pattern is recovered, well above it all are."""
+    coef = supports(3, 120, 6, common)
+    estimate = getattr(feature_overlap(coef), name)
+    for share, is_enough in ((0.65, False), (1.6, True)):
+        n = round(share * estimate)
+        for seed in range(2):
+            rng = np.random.default_rng([seed, n])
+            A = (coef * rng.choice([-1.0, 1.0], size=coef.shape)).T
+            designs = tuple(rng.normal(size=(n, 120)) for _ in range(3))
+            targets = tuple(X @ A[:, task] for task, X in enumerate(designs))
+            risk = SquaredRisk(TaskData(designs, targets, (np.full(n, 1 / n),) * 3, fit_intercept=False))
+            largest = largest_alpha(risk, norm(1.0))
+            steps = [norm(factor * largest) for factor in (0.1, 0.01, 0.001)]
+            found = path(risk, steps, tol=1e-6, max_iterations=2000)[-1].coefficients
+            assert (np.linalg.norm(found - A) < 0.05 * np.linalg.norm(A)) == is_enough

@@ -295,6 +295,21 @@ class TaskClassifier(ClassifierMixin):  # type: ignore[misc]
         second: Array = expit(self.decision_function(X))
         return np.column_stack([1 - second, second]) if second.ndim == 1 else second
 
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Share of rows whose label is right; with one column of y per task, of rows that are right in all tasks.
+
+        Args:
+            X: as in ``fit``.
+            y: as in ``fit``, without missing labels.
+            sample_weight: (n,).
+        """
+        true = np.asarray(y)
+        if true.ndim == 2 and true.dtype.kind == "f" and np.isnan(true).any():
+            raise DataError(
+                "y has missing labels, and no row is right in all tasks then; use task_scores, which leaves them out"
+            )
+        return float(super().score(X, y, sample_weight=sample_weight))
+
     def _admit(self, rows: TaskRows) -> TaskRows:
         if self.single_class not in ("error", "constant"):
             raise DataError(f'single_class={self.single_class!r}; expected "error" or "constant"')

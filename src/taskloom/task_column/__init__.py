@@ -16,6 +16,7 @@ __getattr__, __dir__, __all__ = attach(
         "TaskScorer": "scores",
         "TaskStandardScaler": "scaling",
         "TaskStratifiedKFold": "folds",
+        "balanced_weights": "balancing",
         "feature_overlap": "overlap",
         "fit_rows": "_validate",
         "loss_factors": "_factors",

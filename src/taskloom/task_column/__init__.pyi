@@ -5,6 +5,7 @@ from taskloom.task_column._validate import PredictRows as PredictRows
 from taskloom.task_column._validate import TaskRows as TaskRows
 from taskloom.task_column._validate import fit_rows as fit_rows
 from taskloom.task_column._validate import predict_rows as predict_rows
+from taskloom.task_column.balancing import balanced_weights as balanced_weights
 from taskloom.task_column.folds import TaskStratifiedKFold as TaskStratifiedKFold
 from taskloom.task_column.overlap import FeatureOverlap as FeatureOverlap
 from taskloom.task_column.overlap import feature_overlap as feature_overlap
@@ -25,6 +26,7 @@ __all__ = [
     "TaskScorer",
     "TaskStandardScaler",
     "TaskStratifiedKFold",
+    "balanced_weights",
     "feature_overlap",
     "fit_rows",
     "loss_factors",
