@@ -20,8 +20,6 @@ TASKS = [Task(name=name, kind=Regression()) for name in "abcde"]
 
 
 class TestAdaptiveSharing(ModelLaws):
-    can_add_tasks = False
-
     def make_model(self, tasks: Sequence[Task]) -> AdaptiveSharing:
         return AdaptiveSharing([lambda: MLP(self.n_features, (5,)), lambda: MLP(5, (4,))], tasks)
 

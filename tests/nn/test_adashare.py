@@ -50,7 +50,6 @@ TABLE = [[1, 0, 1, 1], [1, 0, 0, 1], [1, 0, 1, 0]]
 
 
 class TestSearched(ModelLaws):
-    can_add_tasks = False
     vectorises = False  # every forward pass draws a policy
     derives_before_export = True
 
@@ -62,8 +61,6 @@ class TestSearched(ModelLaws):
 
 
 class TestFixed(ModelLaws):
-    can_add_tasks = False
-
     def make_model(self, tasks: Sequence[Task]) -> AdaShare:
         model = AdaShare([Block(5) for _ in range(3)], tasks, stem=MLP(self.n_features, (5,)))
         return model.with_structure([[True, k % 2 == 0, k == 1] for k in range(len(tasks))])

@@ -20,7 +20,6 @@ TASKS = [Task(name=name, kind=Regression()) for name in "abcd"]
 
 
 class TestBranchedNetworks(ModelLaws):
-    can_add_tasks = False
     derives_before_export = True
 
     def make_model(self, tasks: Sequence[Task]) -> BranchedNetworks:

@@ -23,7 +23,6 @@ def stages(n_features: int = 6):
 
 
 class TestLearningToBranch(ModelLaws):
-    can_add_tasks = False
     vectorises = False  # every forward pass draws parents
     derives_before_export = True
 

@@ -20,8 +20,6 @@ TASKS = [Task(name=name, kind=Regression()) for name in "abc"]
 
 
 class TestSharingGraph(ModelLaws):
-    can_add_tasks = False
-
     def make_model(self, tasks: Sequence[Task]) -> SharingGraph:
         stages = [lambda: MLP(self.n_features, (5,)), lambda: MLP(5, (4,))]
         return SharingGraph(stages, tasks, widths=[2, 3])

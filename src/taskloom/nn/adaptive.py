@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from taskloom.errors import TaskError
 from taskloom.losses.base import Loss
 from taskloom.losses.defaults import default_loss
 from taskloom.nn._partitions import Partition, coarsenings
+from taskloom.nn.model import Freeze
 from taskloom.nn.partial import PartialSharing
 from taskloom.nn.phase import Phase
 from taskloom.task import Regression, Task
@@ -222,6 +223,21 @@ class AdaptiveSharing(PartialSharing):
                 stage.append(twin)
             for task in group:
                 self.groups[depth][self.tasks[task]] = place
+
+    def add_task(
+        self,
+        task: Task,
+        *,
+        freeze: Freeze = "none",
+        like: str | None = None,
+        stages: int | None = None,
+        head: nn.Module | None = None,
+        example: Any = None,
+    ) -> Self:
+        """As :meth:`PartialSharing.add_task`; what tasks find hard is to be seen anew."""
+        model = super().add_task(task, freeze=freeze, like=like, stages=stages, head=head, example=example)
+        model._affinity = torch.eye(len(model.tasks), dtype=torch.float64)
+        return model
 
     def derive(self) -> PartialSharing:
         """The tree as it is, with its weights."""

@@ -6,15 +6,16 @@ import copy
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor, nn
 
 from taskloom.errors import ExportError, TaskError
 from taskloom.nn._batching import computes_together, run_together
-from taskloom.nn.heads.default import build_heads
-from taskloom.nn.model import MultiTaskModel, trainable
+from taskloom.nn._grow import grown
+from taskloom.nn.heads.default import build_head, build_heads
+from taskloom.nn.model import Freeze, MultiTaskModel, trainable
 from taskloom.nn.phase import Phase
 from taskloom.nn.policies.policy import Policy
 from taskloom.task import Task
@@ -357,6 +358,34 @@ class AdaShare(MultiTaskModel):
             "blocks": dict(zip(self.tasks, map(list, self.decisions()), strict=True)),
             "select": dict(zip(self.tasks, probable.tolist(), strict=True)),
         }
+
+    def add_task(
+        self,
+        task: Task,
+        *,
+        freeze: Freeze = "none",
+        like: str | None = None,
+        head: nn.Module | None = None,
+        example: Any = None,
+    ) -> Self:
+        """A new model with one more task, which runs the blocks of another; while these are searched it is free.
+
+        Args:
+            task: the new task.
+            freeze: ``"old"`` freezes everything that exists, policies too, ``"shared"`` stem, blocks and skips.
+            like: the task whose blocks it runs, or whose policy it begins with; default the first.
+            head: head of the new task; default by kind.
+            example: sample input of the last block, only needed when no head is linear and it does not say its width.
+        """
+        partner = 0 if like is None else self.position(like)
+        model = grown(self, task, freeze=freeze, shared=("stem", "blocks", "skips"))
+        logits = model.policy.logits
+        rows = torch.cat([logits.detach(), logits.detach()[partner : partner + 1]])
+        model.policy.logits = nn.Parameter(rows, requires_grad=logits.requires_grad)
+        if self.mode == _FIXED:
+            model.chosen = (*self.chosen, self.chosen[partner])
+        model.heads.append(build_head(task, self.blocks[-1], others=self.heads, head=head, example=example))
+        return model
 
     def forget(self, index: int) -> None:
         super().forget(index)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from taskloom.errors import ExportError, TaskError
 from taskloom.nn._partitions import Partition, coarsenings
+from taskloom.nn.model import Freeze
 from taskloom.nn.partial import PartialSharing
 from taskloom.nn.phase import Phase
 from taskloom.task import Task
@@ -250,6 +251,22 @@ class BranchedNetworks(PartialSharing):
         heads = dict(zip(self.tasks, self.heads, strict=True))
         plain = PartialSharing(first, self.task_objects, table=structure, same_start=True, heads=heads)
         return plain.with_structure(plain.structure())  # copies: nothing is shared with the networks compared
+
+    def add_task(
+        self,
+        task: Task,
+        *,
+        freeze: Freeze = "none",
+        like: str | None = None,
+        stages: int | None = 0,
+        head: nn.Module | None = None,
+        example: Any = None,
+    ) -> Self:
+        """A new model with a network for one more task (see :meth:`PartialSharing.add_task`), not compared yet."""
+        model = super().add_task(task, freeze=freeze, like=like, stages=stages, head=head, example=example)
+        n_tasks = len(model.tasks)
+        model.affinity = self.affinity.new_ones(len(model.stages), n_tasks, n_tasks)
+        return model
 
     def export(self, task: str | None = None) -> nn.Module:
         """Not before the tree is derived.

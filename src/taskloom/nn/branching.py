@@ -6,15 +6,18 @@ import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import pairwise
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
 from taskloom.errors import ExportError, TaskError
+from taskloom.nn._grow import grown
 from taskloom.nn._node_graph import Mixture, NodeGraph, one_parent
 from taskloom.nn._param_groups import two_groups
-from taskloom.nn.model import trainable
+from taskloom.nn._said import with_width
+from taskloom.nn.heads.default import build_head
+from taskloom.nn.model import Freeze, trainable
 from taskloom.nn.partial import PartialSharing
 from taskloom.nn.phase import Phase
 from taskloom.nn.policies.policy import Policy
@@ -222,6 +225,26 @@ class LearningToBranch(NodeGraph):
         """Counts of parameters, the nodes on the most probable path of every task, and the probabilities of parents."""
         probabilities = [policy.probabilities().detach().tolist() for policy in self._policies()]
         return {**super().describe(), "table": self._table(), "parents": probabilities}
+
+    def add_task(
+        self, task: Task, *, freeze: Freeze = "none", head: nn.Module | None = None, example: Any = None
+    ) -> Self:
+        """A new model with one more task, which may choose any node of the last depth.
+
+        Args:
+            task: the new task.
+            freeze: ``"old"`` freezes everything that exists, choices too (the new task then reads the first node);
+                ``"shared"`` the nodes.
+            head: head of the new task; default by kind.
+            example: sample input of the last stage, only needed when no head is linear and it does not say its width.
+        """
+        model = grown(self, task, freeze=freeze, shared=("nodes",))
+        logits = list(model._policies())[-1].logits
+        rows = torch.cat([logits.detach(), logits.new_zeros(1, logits.shape[1])])
+        list(model._policies())[-1].logits = nn.Parameter(rows, requires_grad=logits.requires_grad)
+        last = with_width(self._depth(-1)[0])
+        model.heads.append(build_head(task, last, others=self.heads, head=head, example=example))
+        return model
 
     def forget(self, index: int) -> None:
         super().forget(index)

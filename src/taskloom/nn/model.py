@@ -209,8 +209,12 @@ class MultiTaskModel(nn.Module):
         raise NotImplementedError
 
     def add_task(self, task: Task, *, freeze: Freeze = "none") -> Self:
-        """A new model with one more task; ``freeze`` says which of the old parameters stay as they are."""
-        raise NotImplementedError
+        """A new model with one more task; ``freeze`` says which of the old parameters stay as they are.
+
+        Raises:
+            TaskError: a task of this name exists, or the architecture cannot take tasks in.
+        """
+        raise TaskError(f"{type(self).__name__} cannot take the task {task.name!r} in; build it anew for all tasks")
 
     def remove_task(self, task: str) -> Self:
         """A new model without a task; the answers for the others stay as they are.

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
 from taskloom.errors import TaskError
+from taskloom.nn._grow import grown
 from taskloom.nn._node_graph import Mixture, NodeGraph
 from taskloom.nn._param_groups import two_groups
-from taskloom.nn.model import trainable
+from taskloom.nn._said import with_width
+from taskloom.nn.heads.default import build_head
+from taskloom.nn.model import Freeze, trainable
 from taskloom.nn.phase import Phase
 from taskloom.task import Task
 
@@ -194,6 +197,31 @@ class SharingGraph(NodeGraph):
             for level in self._rows()
         ]
         return {**super().describe(), "edges": levels}
+
+    def add_task(
+        self, task: Task, *, freeze: Freeze = "none", head: nn.Module | None = None, example: Any = None
+    ) -> Self:
+        """A new model with one more task, whose head mixes all nodes of the last depth that are left.
+
+        Args:
+            task: the new task.
+            freeze: ``"old"`` freezes everything that exists, ``"shared"`` the nodes and their edges.
+            head: head of the new task; default by kind.
+            example: sample input of the last stage, only needed when no head is linear and it does not say its width.
+        """
+        model = grown(self, task, freeze=freeze, shared=("nodes",))
+        if freeze == "shared":
+            for level in model._rows()[:-1]:
+                for row in level:
+                    row.requires_grad_(False)
+        nodes = model._depth(-1)
+        own = _Edges(len(nodes)).to(next(self.parameters()))
+        own.keep([place for place, node in enumerate(nodes) if not self.is_pruned or not isinstance(node, nn.Identity)])
+        heads: Any = model.edges[-1]
+        heads.append(own)
+        last = with_width(next(node for node in nodes if not isinstance(node, nn.Identity)))
+        model.heads.append(build_head(task, last, others=self.heads, head=head, example=example))
+        return model
 
     def forget(self, index: int) -> None:
         super().forget(index)
