@@ -82,6 +82,16 @@ def test_equal_nodes_make_the_choice_irrelevant():
     torch.testing.assert_close(model(inputs)["a"], first, rtol=0, atol=1e-12)  # the mean, not the sum
 
 
+def test_identical_copies_are_warned_of_once():
+    def layer():
+        torch.manual_seed(0)
+        return MLP(6, (6,))
+
+    with pytest.warns(UserWarning, match="nodes of depth 1 are identical copies") as caught:
+        LearningToBranch([layer] * 3, TASKS, widths=[1, 2, 3])
+    assert len(caught) == 1
+
+
 def test_choices_get_gradients_and_single_ones_none():
     model = build(widths=[1, 2, 3]).train()
     loss = sum(output.square().sum() for output in model(torch.randn(8, 6, dtype=torch.float64)).values())

@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from taskloom.errors import TaskError, nearest
+from taskloom.nn._alike import are_copies
 from taskloom.nn._expert_level import ExpertLevel, Gating
 from taskloom.nn._expert_levels import ExpertLevels
 from taskloom.nn.adapters import build_copies
@@ -170,8 +171,7 @@ def _output(expert: nn.Module, example: Any) -> Any:
 
 def _warns_of_copies(experts: Parallel, depth: int) -> bool:
     """Whether there was reason to warn of experts with equal weights."""
-    first = list(experts[0].parameters())
-    is_copied = bool(first) and any(_equal(first, list(other.parameters())) for other in experts[1:])
+    is_copied = are_copies(list(experts))
     if is_copied:
         warnings.warn(
             f"experts of level {depth} are identical copies: the gates have nothing to choose between and learn "
@@ -179,7 +179,3 @@ def _warns_of_copies(experts: Parallel, depth: int) -> bool:
             stacklevel=6,
         )
     return is_copied
-
-
-def _equal(first: Sequence[Tensor], other: Sequence[Tensor]) -> bool:
-    return len(first) == len(other) and all(torch.equal(a, b) for a, b in zip(first, other, strict=True))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor, nn
 
 from taskloom.errors import TaskError
+from taskloom.nn._alike import are_copies
 from taskloom.nn._said import with_width
 from taskloom.nn.adapters import build_copies
 from taskloom.nn.heads.default import build_heads
@@ -39,6 +41,7 @@ class NodeGraph(MultiTaskModel):
 
     Raises:
         TaskError: no stage, or widths that do not fit.
+        UserWarning: (a warning) nodes that are identical copies.
     """
 
     def __init__(
@@ -60,6 +63,14 @@ class NodeGraph(MultiTaskModel):
         self.nodes = nn.ModuleList(
             build_copies(stage, count, what="stage") for stage, count in zip(built, counts, strict=True)
         )
+        for depth, nodes in enumerate(self.nodes):
+            if are_copies(list(nodes.children())):
+                warnings.warn(
+                    f"nodes of depth {depth} are identical copies: it makes no difference which of them is read, and "
+                    "nothing is learned of it; give a factory that draws new weights in each call",
+                    stacklevel=3,
+                )
+                break
         last = with_width(self._depth(-1)[0])
         self.heads = build_heads(self.task_objects, last, heads=heads, example=example)
 

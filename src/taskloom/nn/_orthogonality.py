@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from taskloom.errors import TaskError
+from taskloom.nn._precision import full_precision, widened
 
 __all__ = ["SubspaceOrthogonality", "last_weight"]
 
@@ -80,8 +81,12 @@ class SubspaceOrthogonality:
             stages: the same stage of each network.
             subspaces: number of subspaces S.
         """
-        weight = torch.stack([self.weights(stage).flatten(1) for stage in stages])  # (K, C, D)
-        rows = weight.view(len(stages), subspaces, -1, weight.shape[2])  # (K, S, C/S, D)
+        weight = widened(torch.stack([self.weights(stage).flatten(1) for stage in stages]))  # (K, C, D)
+        with full_precision(weight):
+            return self._overlap(weight.view(len(stages), subspaces, -1, weight.shape[2]))
+
+    def _overlap(self, rows: Tensor) -> Tensor:
+        """Of rows (K, S, C/S, D)."""
         if rows.shape[2] <= rows.shape[3]:  # ||G^T H||^2 = <G G^T, H H^T>
             grams = (rows @ rows.transpose(2, 3)).flatten(2)  # (K, S, (C/S)^2)
             products = grams @ grams.transpose(1, 2)  # (K, S, S)

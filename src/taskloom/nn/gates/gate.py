@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
 import torch
@@ -11,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from taskloom.errors import TaskError
+from taskloom.nn._precision import full_precision, widened
 from taskloom.nn.cost import layer_macs
 from taskloom.nn.gates.base import GateRule
 
@@ -85,8 +85,8 @@ class Gate(nn.Module):
         if self.weight is None:
             weights = self._static(training=self.training)
             return weights, weights.expand(rows.shape[0], -1)
-        with _full_precision(rows):
-            scores = _widened(F.linear(rows.to(self.weight.dtype), self.weight, self.bias))
+        with full_precision(rows):
+            scores = widened(F.linear(rows.to(self.weight.dtype), self.weight, self.bias))
             return scores, self.rule.weigh(scores, self.constants(), training=self.training)
 
     def static_weights(self) -> Tensor:
@@ -94,7 +94,7 @@ class Gate(nn.Module):
         return self._static(training=False).detach()
 
     def _static(self, *, training: bool) -> Tensor:
-        return self.rule.weigh(_widened(_given(self.bias)), self.constants(), training=training)
+        return self.rule.weigh(widened(_given(self.bias)), self.constants(), training=training)
 
     # ---------------------------------------------------------------- what it did last
 
@@ -112,7 +112,7 @@ class Gate(nn.Module):
         if not self.rule.has_penalties:
             return {}
         if self.weight is None:
-            scores, weights = _widened(_given(self.bias)).unsqueeze(0), self._static(training=True).unsqueeze(0)
+            scores, weights = widened(_given(self.bias)).unsqueeze(0), self._static(training=True).unsqueeze(0)
             return self.rule.penalties(scores, weights, self.constants())
         seen = self.seen()
         return {} if seen is None else self.rule.penalties(*seen, self.constants())
@@ -167,11 +167,11 @@ def weigh_together(gates: Sequence[Gate], rows: Sequence[Tensor]) -> Tensor | No
     if not all(_same_form(gate, first) for gate in gates) or any(part.shape != rows[0].shape for part in rows):
         return None
     if first.weight is None:
-        biases = _widened(torch.stack([_given(gate.bias) for gate in gates])).unsqueeze(1)  # (G, 1, scores)
+        biases = widened(torch.stack([_given(gate.bias) for gate in gates])).unsqueeze(1)  # (G, 1, scores)
         shares = first.rule.weigh(biases, first.constants(), training=first.training)
         return shares.expand(-1, rows[0].shape[0], -1)
-    with _full_precision(rows[0]):
-        scores = _widened(_scores(gates, rows))
+    with full_precision(rows[0]):
+        scores = widened(_scores(gates, rows))
         weights = first.rule.weigh(scores, first.constants(), training=first.training)
     if first.training:
         _remember(gates, scores, weights)
@@ -224,16 +224,6 @@ def _remember(gates: Sequence[Gate], scores: Tensor, weights: Tensor) -> None:
 def _given(parameter: nn.Parameter | None) -> nn.Parameter:
     assert parameter is not None
     return parameter
-
-
-def _widened(scores: Tensor) -> Tensor:
-    """At least float32: a softmax of half-precision scores loses the small weights."""
-    return scores.float() if scores.dtype in (torch.float16, torch.bfloat16) else scores
-
-
-def _full_precision(rows: Tensor) -> AbstractContextManager[object]:
-    device = rows.device.type
-    return torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext()
 
 
 def _is_transformed(tensor: Tensor) -> bool:
