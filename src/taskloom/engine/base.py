@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from taskloom.balance.flow import Rows
+from taskloom.engine.layers.products import gramian_of, own_precision
 
 __all__ = ["Cost", "GradientEngine", "Layout", "ParameterRows", "ranks"]
 
@@ -130,6 +131,14 @@ class ParameterRows(Rows):
     layout: Layout
     leaves: tuple[Tensor, ...] | None = None
     heads: Mapping[int, tuple[int, Tensor]] = field(default_factory=dict)
+
+    def gramian(self) -> Tensor:
+        """J J^T, shape (K, K): products in the precision of the gradients (at least float32), added up in float64."""
+        device = self.blocks[0].device
+        with own_precision(device):
+            total = gramian_of(self.blocks)
+        assert total is not None
+        return (total + total.T) / 2
 
     @property
     def order(self) -> tuple[int, ...]:
