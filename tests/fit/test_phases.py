@@ -16,7 +16,7 @@ from taskloom.errors import TaskError
 from taskloom.fit.checkpoint import load
 from taskloom.fit.trainer import TrainerOptions
 from taskloom.fit.training import Schedule, is_trained_in_phases
-from taskloom.nn import MLP, HardSharing, PartialSharing, SoftSharing
+from taskloom.nn import MLP, HardSharing, LearningToBranch, PartialSharing, SoftSharing
 from taskloom.nn.phase import Phase
 
 SHORT = Schedule(max_epochs=4, batch_size=16)
@@ -303,3 +303,24 @@ def test_which_models_are_trained_in_phases(multi_label):
     assert is_trained_in_phases(Phased(tasks, Phase(name="short", epochs=1)))
     assert is_trained_in_phases(Phased(tasks, Phase(name="one"), Phase(name="two")))
     assert is_trained_in_phases(Phased(tasks, Phase(name="hook", on_step=print)))
+
+
+@pytest.mark.parametrize("in_phases", [False, True])
+def test_what_a_forward_pass_draws_follows_the_seed_alone(multi_label, in_phases):
+    def trained(state: int) -> dict[str, torch.Tensor]:
+        torch.manual_seed(0)
+        encoder = MLP(6, (6,), dropout=0.5)
+        stages = [lambda: copy.deepcopy(encoder), lambda: MLP(6, (6,))]
+        model = (
+            LearningToBranch(stages, multi_label.tasks, search_epochs=1)
+            if in_phases
+            else HardSharing(encoder, multi_label.tasks)
+        )
+        torch.manual_seed(state)
+        before = torch.get_rng_state()
+        result = tl.fit(model, multi_label, schedule=Schedule(max_epochs=2, batch_size=20))
+        assert torch.equal(torch.get_rng_state(), before)
+        return dict(result.state)
+
+    first, again = trained(1), trained(2)
+    assert all(torch.equal(value, again[name]) for name, value in first.items())

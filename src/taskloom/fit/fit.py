@@ -74,7 +74,8 @@ def fit(
         optimiser: learning rate and weight decay; default AdamW's own.
         schedule: epochs, patience, batch size; default 100, 10, chosen by the number of rows.
         trainer: accelerator, devices, precision, clipping, accumulation, callbacks; default the CPU.
-        seed: base seed of split, head weights and row order; a randomised balancer has a seed of its own.
+        seed: base seed of split, head weights, row order and what forward passes draw (dropout, sampled structures); a
+            randomised balancer has a seed of its own.
         out: folder for the model, its history and the last checkpoint; a killed call that is repeated goes on from
             that checkpoint.
 

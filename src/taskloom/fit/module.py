@@ -12,6 +12,7 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor
 
+from taskloom._rng import stream_seed
 from taskloom.balance.base import Balancer
 from taskloom.data.batch import Batch
 from taskloom.engine.base import GradientEngine, ranks
@@ -43,6 +44,10 @@ class MultiTaskModule(pl.LightningModule):
         objective: the validation score.
         optimiser: settings of AdamW.
         engine: how task gradients are measured; default as :func:`taskloom.balance` chooses.
+
+    Attributes:
+        phase: what is trained now.
+        draws_seed: seed of what forward passes draw, such as dropout; every epoch has a stream of its own.
 
     Example:
         >>> import taskloom as tl
@@ -80,6 +85,7 @@ class MultiTaskModule(pl.LightningModule):
         self._weighs_losses = not balancer.needs_gramian and balancer.head_gradient == "weighted"
         self._second_look = SecondLook(model, tasks) if balancer.observes else None
         self.phase = Phase(name="train")
+        self.draws_seed = 0
         self._optimisers: dict[object, torch.optim.Optimizer] = {}
         self.measures_next_step = False
         self.last_step: tuple[Tensor, Tensor, Tensor] | None = None  # losses, weights, which are present; (K,) each
@@ -154,6 +160,10 @@ class MultiTaskModule(pl.LightningModule):
         if self._second_look is not None and not self.diverged:
             precision = self.trainer.precision_plugin.train_step_context()
             self.balancer.observe(self._second_look.losses(precision))
+
+    def on_train_epoch_start(self) -> None:
+        """What forward passes draw (dropout, sampled structures) follows from the seed and the epoch."""
+        torch.manual_seed(stream_seed(self.draws_seed, "forward", self.current_epoch, self.global_rank))
 
     def on_train_epoch_end(self) -> None:
         """Tell the balancer that an epoch is over."""

@@ -12,7 +12,7 @@ import lightning.pytorch as pl
 import numpy as np
 import torch
 
-from taskloom._rng import initial_weights
+from taskloom._rng import initial_weights, stream_seed
 from taskloom.data.batch import Batch
 from taskloom.fit.module import MultiTaskModule
 from taskloom.fit.result import FitResult, History
@@ -59,15 +59,30 @@ def run_phases(
         schedule: length of phases that do not give their own.
         measures: whether conflicts are measured in an epoch.
         options: how the Trainer runs.
-        seed: base seed of the weights that phases draw anew.
+        seed: base seed of what forward passes draw, and of the weights that phases draw anew.
 
     Returns:
         the network as the last phase leaves it. A last phase of so few steps that no epoch ends has no score.
     """
-    if not is_trained_in_phases(module.model):
+    with torch.random.fork_rng(devices=[]):  # training leaves the caller's random numbers alone
+        if is_trained_in_phases(module.model):
+            return _run(module, batches, validation, schedule, measures, options, seed)
+        module.draws_seed = seed
         return run_trainer(
             module, batches, validation, skeleton=skeleton, schedule=schedule, measures=measures, options=options
         )
+
+
+def _run(
+    module: MultiTaskModule,
+    batches: TrainingData,
+    validation: Iterable[Batch],
+    schedule: Schedule,
+    measures: Callable[[int], bool],
+    options: TrainerOptions,
+    seed: int,
+) -> FitResult:
+    """The phases of :func:`run_phases`, one after another."""
     results: list[FitResult] = []
     for position, phase in enumerate(module.model.phases()):
         if phase.on_enter is not None:
@@ -75,7 +90,7 @@ def run_phases(
         if phase.fresh_weights:
             with initial_weights(seed, f"phase {position}"):
                 module.model.reset_weights()
-        module.phase = phase
+        module.phase, module.draws_seed = phase, stream_seed(seed, "phase", position)
         part = batches.part(phase.split)
         with _learning(module.model, phase):
             result = run_trainer(
