@@ -7,7 +7,17 @@ import torch
 from torch import nn
 
 from taskloom.errors import TaskError
-from taskloom.nn import MLP, Conditioned, EmbeddingAdd, EmbeddingConcat, EmbeddingGate, FiLM, OneHotConcat
+from taskloom.nn import (
+    MLP,
+    Conditioned,
+    EmbeddingAdd,
+    EmbeddingConcat,
+    EmbeddingGate,
+    EmbeddingToken,
+    FeatureTokens,
+    FiLM,
+    OneHotConcat,
+)
 from taskloom.task import Binary, Regression, Task
 from taskloom.testing import ModelLaws
 
@@ -65,6 +75,29 @@ class TestGateWithBatchNorm(ModelLaws):
         encoder = nn.Sequential(nn.Linear(self.n_features, 5), nn.BatchNorm1d(5), nn.ReLU())
         condition = {0: EmbeddingGate(len(tasks), self.n_features), 3: EmbeddingGate(len(tasks), 5)}
         return Conditioned(encoder, tasks, condition=condition, head=nn.Linear(5, 1))
+
+
+class Mean(nn.Module):
+    """Mean over tokens, then a linear layer."""
+
+    def __init__(self, width: int, n_outputs: int) -> None:
+        super().__init__()
+        self.out = nn.Linear(width, n_outputs)
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        return self.out(tokens.mean(1))
+
+
+class TestTaskToken(ModelLaws):
+    """Tokens of the features, which read the token of the task by attention."""
+
+    def make_model(self, tasks: Sequence[Task]) -> Conditioned:
+        attention = nn.TransformerEncoderLayer(4, 2, 8, dropout=0.0, batch_first=True)
+        attention.activation_relu_or_gelu = 0  # torch's quick way through frozen layers rounds in another way
+        encoder = nn.Sequential(FeatureTokens(self.n_features, 4), attention)
+        encoder.out_features = 4  # type: ignore[assignment]
+        heads = {task.name: Mean(4, task.kind.n_outputs) for task in tasks}
+        return Conditioned(encoder, tasks, condition={1: EmbeddingToken(len(tasks), width=4)}, heads=heads)
 
 
 def regressions(n: int) -> list[Task]:

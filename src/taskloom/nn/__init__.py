@@ -24,6 +24,7 @@ __getattr__, __dir__, __all__ = attach(
         "EmbeddingAdd": "conditions.add",
         "EmbeddingConcat": "conditions.concat",
         "EmbeddingGate": "conditions.gate",
+        "EmbeddingToken": "conditions.token",
         "FeatureEmbedding": "encoders.table",
         "FeatureTokens": "encoders.feature_tokens",
         "FiLM": "conditions.film",

@@ -26,6 +26,7 @@ from taskloom.nn.conditions.concat import EmbeddingConcat as EmbeddingConcat
 from taskloom.nn.conditions.film import FiLM as FiLM
 from taskloom.nn.conditions.gate import EmbeddingGate as EmbeddingGate
 from taskloom.nn.conditions.onehot import OneHotConcat as OneHotConcat
+from taskloom.nn.conditions.token import EmbeddingToken as EmbeddingToken
 from taskloom.nn.cost import Cost as Cost
 from taskloom.nn.cost import layer_macs as layer_macs
 from taskloom.nn.cost import macs as macs
@@ -116,6 +117,7 @@ __all__ = [
     "EmbeddingAdd",
     "EmbeddingConcat",
     "EmbeddingGate",
+    "EmbeddingToken",
     "FeatureEmbedding",
     "FeatureTokens",
     "FiLM",

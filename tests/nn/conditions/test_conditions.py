@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from taskloom.errors import TaskError
-from taskloom.nn import Condition, EmbeddingAdd, EmbeddingConcat, EmbeddingGate, FiLM, OneHotConcat
+from taskloom.nn import Condition, EmbeddingAdd, EmbeddingConcat, EmbeddingGate, EmbeddingToken, FiLM, OneHotConcat
 
 ROWS = torch.tensor([1, 0, 1])
 
@@ -84,6 +84,16 @@ def test_images_and_tokens(shape: tuple[int, ...], dimension: int, width: int) -
         torch.zeros(width).double(),
         atol=1e-12,
     )
+
+
+def test_a_token_stands_before_the_others() -> None:
+    tokens = features(3, 5, 4)
+    token = EmbeddingToken(2, width=4).double()
+    found = token(tokens, [0, 1], ROWS)
+    assert torch.equal(found[:, 1:], tokens)
+    assert torch.equal(found[:, 0], torch.stack(list(token.vectors))[ROWS])
+    with pytest.raises(TaskError, match=r"before tokens \(n, N, 4\), found features \(3, 4\)"):
+        token(features(3, 4), [0, 1], ROWS)
 
 
 def test_a_condition_of_one_task() -> None:

@@ -9,6 +9,7 @@ __getattr__, __dir__, __all__ = attach(
         "EmbeddingAdd": "add",
         "EmbeddingConcat": "concat",
         "EmbeddingGate": "gate",
+        "EmbeddingToken": "token",
         "FiLM": "film",
         "OneHotConcat": "onehot",
     },
