@@ -18,6 +18,7 @@ from taskloom.nn import (
     FiLM,
     OneHotConcat,
 )
+from taskloom.nn._attention import SelfAttention
 from taskloom.task import Binary, Regression, Task
 from taskloom.testing import ModelLaws
 
@@ -92,9 +93,7 @@ class TestTaskToken(ModelLaws):
     """Tokens of the features, which read the token of the task by attention."""
 
     def make_model(self, tasks: Sequence[Task]) -> Conditioned:
-        attention = nn.TransformerEncoderLayer(4, 2, 8, dropout=0.0, batch_first=True)
-        attention.activation_relu_or_gelu = 0  # torch's quick way through frozen layers rounds in another way
-        encoder = nn.Sequential(FeatureTokens(self.n_features, 4), attention)
+        encoder = nn.Sequential(FeatureTokens(self.n_features, 4), SelfAttention(4, n_heads=2, widening=1))
         encoder.out_features = 4  # type: ignore[assignment]
         heads = {task.name: Mean(4, task.kind.n_outputs) for task in tasks}
         return Conditioned(encoder, tasks, condition={1: EmbeddingToken(len(tasks), width=4)}, heads=heads)
