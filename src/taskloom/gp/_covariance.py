@@ -67,4 +67,5 @@ def _radial_slopes(kernel: Any, scaled: Array, values: Array) -> Array:
     distances = np.sqrt(np.maximum(squares[:, None] + squares - 2 * scaled @ scaled.T, 0.0))
     reach = np.sqrt(2 * kernel.nu) * distances
     decay = np.exp(-reach)
-    return 3 * decay if kernel.nu == 1.5 else 5 / 3 * (1 + reach) * decay
+    slopes: Array = 3 * decay if kernel.nu == 1.5 else 5 / 3 * (1 + reach) * decay
+    return slopes

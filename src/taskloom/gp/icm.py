@@ -25,7 +25,7 @@ from taskloom.gp._dense import DensePosterior, dense_likelihood, dense_posterior
 from taskloom.gp._grid import GridPosterior, grid_likelihood, grid_posterior
 from taskloom.gp._hyperparameters import Hyperparameters, Packing, Slopes
 from taskloom.gp._observations import Array, Grid, Points, as_grid, as_points
-from taskloom.task_column import TaskRows, fit_rows, predict_rows
+from taskloom.task_column import TaskRows, fit_rows, labelled_r2, predict_rows
 
 __all__ = ["ICMGaussianProcess"]
 
@@ -304,6 +304,16 @@ class ICMGaussianProcess(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             return mean
         variance = posterior.variance(cross, choice * self._scales, prior)
         return mean, np.sqrt(variance + include_noise * (choice @ (self._scales**2 * self.noise_)))
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """R^2 over all rows, or its mean over the tasks; missing labels are left out.
+
+        Args:
+            X: rows as in ``fit``.
+            y: labels, as in ``fit``.
+            sample_weight: (m,).
+        """
+        return labelled_r2(y, self.predict(X), sample_weight=sample_weight)
 
     def _shaped(self, table: Array) -> Array:
         return table if self._output_ndim == 2 else table[:, 0]

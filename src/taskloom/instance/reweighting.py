@@ -15,7 +15,7 @@ from joblib import Parallel, delayed
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone, is_classifier
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import accuracy_score, r2_score
+from sklearn.metrics import accuracy_score
 from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
 from sklearn.utils.metaestimators import available_if
@@ -24,7 +24,7 @@ from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 from taskloom.errors import DataError
 from taskloom.instance._features import joint_features
 from taskloom.instance._ratios import density_ratios, effective_sizes
-from taskloom.task_column import TaskRows, fit_rows, predict_rows
+from taskloom.task_column import TaskRows, fit_rows, labelled_r2, predict_rows
 
 __all__ = ["TaskReweighting"]
 
@@ -284,7 +284,7 @@ class TaskReweighting(MetaEstimatorMixin, BaseEstimator):  # type: ignore[misc]
         return self._collected(X, lambda learner, design: learner.decision_function(design))
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """Accuracy of a classifier, R^2 of a regressor.
+        """Accuracy of a classifier, R^2 of a regressor (missing labels left out).
 
         Args:
             X: rows as in ``fit``.
@@ -293,7 +293,7 @@ class TaskReweighting(MetaEstimatorMixin, BaseEstimator):  # type: ignore[misc]
         """
         if is_classifier(self):
             return float(accuracy_score(np.ravel(y), np.ravel(self.predict(X)), sample_weight=sample_weight))
-        return float(r2_score(y, self.predict(X), sample_weight=sample_weight))
+        return labelled_r2(y, self.predict(X), sample_weight=sample_weight)
 
     def _collected(self, X: Any, method: Any) -> Array:
         """What the learners of the tasks say about each row, (m,) or (m, T)."""

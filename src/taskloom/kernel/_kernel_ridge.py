@@ -15,7 +15,7 @@ from taskloom.kernel._base_kernel import BaseKernel, scaled_gamma
 from taskloom.kernel._ridge_problem import Problem
 from taskloom.kernel._stacked import mixing_of, stack_rows
 from taskloom.kernel._task_kernel import covariance_of, laplacian, mean_covariance, symmetric
-from taskloom.task_column import TaskRows, fit_rows, loss_factors, predict_rows
+from taskloom.task_column import TaskRows, fit_rows, labelled_r2, loss_factors, predict_rows
 
 __all__ = ["KernelRidgeBase", "check_alphas", "shape_of"]
 
@@ -107,6 +107,16 @@ class KernelRidgeBase(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             return table if self._output_ndim == 2 else table[:, 0]
         values: Array = np.einsum("mt,mt->m", table, mixing_of(rows.positions, self.n_tasks_))
         return values
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """R^2 over all rows, or its mean over the tasks; missing labels are left out.
+
+        Args:
+            X: rows as in ``fit``.
+            y: labels, as in ``fit``.
+            sample_weight: (m,).
+        """
+        return labelled_r2(y, self.predict(X), sample_weight=sample_weight)
 
     def leave_one_out(
         self, X: Any, y: Any, *, sample_weight: Any = None, alphas: Sequence[float] | None = None

@@ -13,6 +13,7 @@ from taskloom.kernel._base_kernel import Kernel
 from taskloom.kernel._dual_problems import DualProblem, Tube
 from taskloom.kernel._machine import Array, MultiTaskMachine
 from taskloom.kernel._stacked import Stacked
+from taskloom.task_column import labelled_r2
 
 __all__ = ["MultiTaskSVR"]
 
@@ -116,3 +117,13 @@ class MultiTaskSVR(RegressorMixin, MultiTaskMachine):  # type: ignore[misc]
             (m,), or (m, T) after a y of that shape.
         """
         return self._decide(X)
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """R^2 over all rows, or its mean over the tasks; missing labels are left out.
+
+        Args:
+            X: rows as in ``fit``.
+            y: labels, as in ``fit``.
+            sample_weight: (m,).
+        """
+        return labelled_r2(y, self.predict(X), sample_weight=sample_weight)

@@ -19,6 +19,7 @@ __getattr__, __dir__, __all__ = attach(
         "balanced_weights": "balancing",
         "feature_overlap": "overlap",
         "fit_rows": "_validate",
+        "labelled_r2": "labelled_r2",
         "loss_factors": "_factors",
         "make_task_scorer": "scores",
         "merge_replicates": "replicates",

@@ -7,6 +7,7 @@ from taskloom.task_column._validate import fit_rows as fit_rows
 from taskloom.task_column._validate import predict_rows as predict_rows
 from taskloom.task_column.balancing import balanced_weights as balanced_weights
 from taskloom.task_column.folds import TaskStratifiedKFold as TaskStratifiedKFold
+from taskloom.task_column.labelled_r2 import labelled_r2 as labelled_r2
 from taskloom.task_column.overlap import FeatureOverlap as FeatureOverlap
 from taskloom.task_column.overlap import feature_overlap as feature_overlap
 from taskloom.task_column.replicates import Replicates as Replicates
@@ -29,6 +30,7 @@ __all__ = [
     "balanced_weights",
     "feature_overlap",
     "fit_rows",
+    "labelled_r2",
     "loss_factors",
     "make_task_scorer",
     "merge_replicates",
