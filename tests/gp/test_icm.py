@@ -227,11 +227,12 @@ def test_points_too_near_for_the_noise_given() -> None:
         ({"task_variances": -0.1}, "task_variances=-0.1; expected finite numbers that are not negative"),
         ({"noise": [0.1, 0.2]}, r"noise has shape \(2,\); expected one number or 4"),
         ({"noise": 0.0}, "noise=0.0; expected finite numbers that are positive"),
+        ({"kernel": "rbf"}, "kernel='rbf'; expected a kernel of sklearn"),
         ({"max_iter": 0}, "max_iter=0"),
         ({"n_restarts": -1}, "n_restarts=-1"),
         ({"unknown_task": "prior"}, "unknown_task='prior'"),
     ],
-    ids=["large", "float", "shape", "negative", "count", "zero", "iterations", "restarts", "word"],
+    ids=["large", "float", "shape", "negative", "count", "zero", "kernel", "iterations", "restarts", "word"],
 )
 def test_bad_parameters(changed: dict[str, object], message: str) -> None:
     with pytest.raises(DataError, match=message):

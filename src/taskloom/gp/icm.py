@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import minimize
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.gaussian_process.kernels import RBF
+from sklearn.gaussian_process.kernels import RBF, Kernel
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
@@ -205,6 +205,8 @@ class ICMGaussianProcess(RegressorMixin, BaseEstimator):  # type: ignore[misc]
                     f"({n_tasks}, {self.rank})"
                 )
         kernel = self.kernel if self.kernel is not None else _first_kernel(data.inputs)
+        if not isinstance(kernel, Kernel):
+            raise DataError(f"kernel={kernel!r}; expected a kernel of sklearn.gaussian_process.kernels, such as RBF(1.0)")
         return Hyperparameters(
             kernel=kernel.clone_with_theta(kernel.theta),
             factors=factors,
