@@ -139,8 +139,16 @@ def show_formulas(_app: object, _what: str, _name: str, _found: object, _options
     lines[:] = shown
 
 
+def leave_out_requests(
+    _app: object, _what: str, name: str, _found: object, _skip: bool, _options: object
+) -> bool | None:
+    """Leave out what scikit-learn gives every estimator (``set_fit_request``, ...): its documentation has them."""
+    return True if re.fullmatch(r"set_\w+_request", name) else None
+
+
 def setup(app: Sphinx) -> None:
     """Called by Sphinx."""
+    app.connect("autodoc-skip-member", leave_out_requests)
     app.connect("autodoc-process-docstring", show_formulas, priority=400)  # before napoleon makes fields of sections
 
 

@@ -17,9 +17,9 @@ def loss_factors(rows: TaskRows, loss_weights: Any = "sample") -> NDArray[np.flo
     r"""Say how much the loss of each task counts in the sum over tasks.
 
     These are the c_t of ``sum_t c_t sum_i s_ti loss_ti`` with the sample weights s_ti. ``"sample"`` lets every sample
-    count the same: c_t = T / sum_ti s_ti, with T the number of tasks that have a label. ``"task"`` lets every task count
-    the same: c_t = 1 / sum_i s_ti. Positive numbers w_t give c_t = w_t / sum_i s_ti. With equally many samples of weight
-    1 in every task, the first two are 1 / n.
+    count the same: c_t = T / sum_ti s_ti, with T the number of tasks that have a label. ``"task"`` lets every task
+    count the same: c_t = 1 / sum_i s_ti. Positive numbers w_t give c_t = w_t / sum_i s_ti. With equally many samples
+    of weight 1 in every task, the first two are 1 / n.
 
     Args:
         rows: the data by task.
