@@ -206,7 +206,7 @@ class ICMGaussianProcess(RegressorMixin, BaseEstimator):  # type: ignore[misc]
                 )
         kernel = self.kernel if self.kernel is not None else _first_kernel(data.inputs)
         if not isinstance(kernel, Kernel):
-            raise DataError(f"kernel={kernel!r}; expected a kernel of sklearn.gaussian_process.kernels, such as RBF(1.0)")
+            raise DataError(f"kernel={kernel!r}; expected a kernel of sklearn.gaussian_process.kernels, as RBF(1.0)")
         return Hyperparameters(
             kernel=kernel.clone_with_theta(kernel.theta),
             factors=factors,
