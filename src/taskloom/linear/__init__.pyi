@@ -14,8 +14,18 @@ from taskloom.linear.mean_regularized import MeanRegularized as MeanRegularized
 from taskloom.linear.mean_regularized import MeanRegularizedClassifier as MeanRegularizedClassifier
 from taskloom.linear.mean_regularized import deviation_form as deviation_form
 from taskloom.linear.mean_regularized_cv import MeanRegularizedCV as MeanRegularizedCV
+from taskloom.linear.robust_feature import RobustFeature as RobustFeature
+from taskloom.linear.robust_feature import RobustFeatureClassifier as RobustFeatureClassifier
+from taskloom.linear.robust_low_rank import RobustLowRank as RobustLowRank
+from taskloom.linear.robust_low_rank import RobustLowRankClassifier as RobustLowRankClassifier
+from taskloom.linear.sparse_low_rank import SparseLowRank as SparseLowRank
+from taskloom.linear.sparse_low_rank import SparseLowRankClassifier as SparseLowRankClassifier
+from taskloom.linear.squared_trace_norm import SquaredTraceNorm as SquaredTraceNorm
+from taskloom.linear.squared_trace_norm import SquaredTraceNormClassifier as SquaredTraceNormClassifier
 from taskloom.linear.task_coupled_ridge import TaskCoupledRidge as TaskCoupledRidge
 from taskloom.linear.task_coupled_ridge import TaskCoupledRidgeClassifier as TaskCoupledRidgeClassifier
+from taskloom.linear.trace_norm import TraceNorm as TraceNorm
+from taskloom.linear.trace_norm import TraceNormClassifier as TraceNormClassifier
 
 __all__ = [
     "ClusteredTasks",
@@ -27,9 +37,19 @@ __all__ = [
     "MeanRegularized",
     "MeanRegularizedCV",
     "MeanRegularizedClassifier",
+    "RobustFeature",
+    "RobustFeatureClassifier",
+    "RobustLowRank",
+    "RobustLowRankClassifier",
+    "SparseLowRank",
+    "SparseLowRankClassifier",
+    "SquaredTraceNorm",
+    "SquaredTraceNormClassifier",
     "TaskCoupledRidge",
     "TaskCoupledRidgeClassifier",
     "TaskPrior",
+    "TraceNorm",
+    "TraceNormClassifier",
     "correlation_graph",
     "deviation_form",
     "difference_graph",
