@@ -18,7 +18,6 @@ from scipy.sparse import issparse
 from scipy.special import expit
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.metrics import r2_score
 from sklearn.utils.validation import check_is_fitted
 
 from taskloom.errors import DataError, TaskError
@@ -30,7 +29,7 @@ from taskloom.regularised.penalties.coupled import Coupled
 from taskloom.regularised.penalties.part_sum import PartSum
 from taskloom.regularised.risk import SquaredRisk
 from taskloom.regularised.solve import solve
-from taskloom.task_column import PredictRows, TaskRows, fit_rows, loss_factors, predict_rows
+from taskloom.task_column import PredictRows, TaskRows, fit_rows, labelled_r2, loss_factors, predict_rows
 
 __all__ = ["TaskClassifier", "TaskLinearModel", "TaskRegressor", "check_number"]
 
@@ -225,18 +224,7 @@ class TaskRegressor(RegressorMixin):  # type: ignore[misc]
             y: as in ``fit``; missing labels are left out.
             sample_weight: (n,).
         """
-        true = np.asarray(y)
-        is_missing = np.isnan(true) if true.ndim == 2 and true.dtype.kind == "f" else np.zeros(true.shape, dtype=bool)
-        if not is_missing.any():
-            return float(super().score(X, y, sample_weight=sample_weight))
-        weights = np.ones(len(true)) if sample_weight is None else np.asarray(sample_weight)
-        predicted = self.predict(X)
-        values = [
-            r2_score(true[there, task], predicted[there, task], sample_weight=weights[there])
-            for task, there in enumerate(~is_missing.T)
-            if there.any()
-        ]
-        return float(np.mean(values))
+        return labelled_r2(y, self.predict(X), sample_weight=sample_weight)
 
     def _risk(self, data: TaskData) -> SquaredRisk:
         return SquaredRisk(data)

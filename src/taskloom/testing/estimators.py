@@ -47,7 +47,7 @@ class EstimatorLaws:
         is_linear: features may change sign and order without changing predictions, and ``coef_`` exists.
         takes_missing: without a task column, y may have NaN.
         tasks_are_alike: the order of the tasks does not matter (it does for graphs and time).
-        follows_scale: predictions of a regressor follow targets that are scaled (:meth:`for_scaled_targets`) or shifted.
+        follows_scale: a regressor follows targets that are scaled (:meth:`for_scaled_targets`) or shifted.
         weights_are_counts: integer sample weights are the same as repeated rows.
         averages_scale: all rows twice is the same as once.
         takes_single_rows: a task with one row, and a table with a single feature, are legal.
