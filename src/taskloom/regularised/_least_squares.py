@@ -35,8 +35,13 @@ class LeastSquares(Protocol):
     n_grams: int  # 1 where one design serves all tasks, T otherwise
 
     @property
+    def squares(self) -> Array:
+        """``scale_t ||y_t||^2``, shape (T,)."""
+        ...
+
+    @property
     def square(self) -> float:
-        """``sum_t scale_t ||y_t||^2``."""
+        """Their sum."""
         ...
 
     @property
@@ -62,25 +67,25 @@ class LeastSquares(Protocol):
         ...
 
 
-def _point(rest: float, G: Array, A: Array) -> RiskPoint:
+def _point(rests: Array, G: Array, A: Array) -> RiskPoint:
     """The point of a squared loss; ``<y, u> = <residuals + Z A, u>``."""
-    return RiskPoint(rest / 2, SquaredDual(G, rest + float(np.vdot(G, A)), rest))
+    return RiskPoint(float(rests.sum()) / 2, SquaredDual(G, rests + np.einsum("dt,dt->t", G, A), rests))
 
 
 class GramLeastSquares:
     """Least squares that is known by its Gram matrices."""
 
-    def __init__(self, H: Array, r: Array, *, square: Array) -> None:
+    def __init__(self, H: Array, r: Array, *, squares: Array) -> None:
         """Shapes (1 or T, d, d), (d, T), and (T,) for the weighted squares of the targets."""
-        self.H, self.r, self.squares = H, r, square
+        self.H, self.r, self.squares = H, r, squares
         self.n_grams, self.n_features = H.shape[:2]
         self.n_tasks = r.shape[1]
-        self.square = float(square.sum())
+        self.square = float(squares.sum())
 
     def at(self, A: Array) -> RiskPoint:
         G = self.r - self.products(A)
-        rest = self.square - float(np.vdot(A, self.r)) - float(np.vdot(A, G))
-        return _point(max(rest, 0.0), G, A)
+        rests = self.squares - np.einsum("dt,dt->t", A, self.r + G)
+        return _point(np.maximum(rests, 0.0), G, A)
 
     def products(self, A: Array) -> Array:
         """``H_t a_t``, shape (d, T)."""
@@ -101,8 +106,12 @@ class GramLeastSquares:
         return np.diagonal(self.H, axis1=1, axis2=2).copy()
 
     def task(self, t: int) -> GramLeastSquares:
-        place = min(t, self.n_grams - 1)
-        return GramLeastSquares(self.H[place : place + 1], self.r[:, t : t + 1], square=self.squares[t : t + 1])
+        return self.some_tasks(np.array([t]))
+
+    def some_tasks(self, chosen: Rows) -> GramLeastSquares:
+        """The problem of some of the tasks."""
+        H = self.H if self.n_grams == 1 else self.H[chosen]
+        return GramLeastSquares(H, self.r[:, chosen], squares=self.squares[chosen])
 
 
 class LeastSquaresOfData:
@@ -150,10 +159,10 @@ class LeastSquaresOfData:
 
     def at(self, A: Array) -> RiskPoint:
         if not A.any():
-            return _point(self.square, self.r, A)
+            return _point(self.squares, self.r, A)
         residuals = self.residuals(A)
-        rest = sum(piece.scale * float(np.vdot(R, R)) for piece, R in zip(self.pieces, residuals, strict=True))
-        return _point(rest, self._correlated(residuals), A)
+        rests = [piece.scale * np.einsum("tn,tn->t", R, R) for piece, R in zip(self.pieces, residuals, strict=True)]
+        return _point(np.concatenate(rests), self._correlated(residuals), A)
 
     def _correlated(self, residuals: Sequence[Array]) -> Array:
         G = np.empty((self.n_tasks, self.n_features))
@@ -178,7 +187,7 @@ class LeastSquaresOfData:
     def whole(self) -> GramLeastSquares:
         """The same with all Gram matrices computed: O(n d^2) each."""
         H = np.stack([piece.scale * piece.design.gram() for piece in self.pieces])
-        return GramLeastSquares(H, self.r, square=self.squares)
+        return GramLeastSquares(H, self.r, squares=self.squares)
 
     @cached_property
     def curvatures(self) -> Array:

@@ -26,6 +26,7 @@ from taskloom.regularised.data import Array
 from taskloom.regularised.penalties.base import Penalty
 from taskloom.regularised.penalties.coupled import Coupled
 from taskloom.regularised.penalties.elastic import Elastic
+from taskloom.regularised.penalties.entry import EntryNorm
 from taskloom.regularised.penalties.part_sum import PartSum, parts_of
 
 __all__ = ["DualPoint", "LogisticDual", "RiskPoint", "SquaredDual", "lower_bound"]
@@ -54,24 +55,34 @@ class SquaredDual:
 
     Args:
         G: gradients, shape (d, T).
-        fit: ``sum u y``.
-        rest: ``sum u^2 / weight``, twice the loss.
+        fits: ``sum u y`` of every task, shape (T,).
+        rests: ``sum u^2 / weight`` of every task, twice its loss, shape (T,).
 
     Example:
-        >>> SquaredDual(np.zeros((1, 1)), 4.0, 2.0).data(1.0)
+        >>> SquaredDual(np.zeros((1, 1)), np.array([4.0]), np.array([2.0])).data(1.0)
         3.0
     """
 
     G: Array
-    fit: float
-    rest: float
+    fits: Array
+    rests: Array
 
     def data(self, factor: float) -> float:
-        return factor * self.fit - factor**2 / 2 * self.rest
+        return factor * float(self.fits.sum()) - factor**2 / 2 * float(self.rests.sum())
 
     def best(self, ridge: float) -> float:
-        total = self.rest + ridge
-        return max(self.fit / total, 0.0) if total > 0 else 1.0
+        total = float(self.rests.sum()) + ridge
+        return max(float(self.fits.sum()) / total, 0.0) if total > 0 else 1.0
+
+    def best_data_by_task(self, most: Array) -> float:
+        """``data`` with the best factor for each task, at most the given ones.
+
+        Args:
+            most: shape (T,).
+        """
+        unbounded = np.divide(self.fits, self.rests, out=np.ones_like(self.fits), where=self.rests > 0)
+        factors = np.clip(unbounded, 0.0, most)
+        return float((factors * self.fits - factors**2 / 2 * self.rests).sum())
 
 
 @dataclass(frozen=True)
@@ -111,7 +122,7 @@ class RiskPoint:
         dual: the dual point that belongs to it, with the gradients.
 
     Example:
-        >>> RiskPoint(1.0, SquaredDual(np.zeros((1, 1)), 2.0, 2.0)).loss
+        >>> RiskPoint(1.0, SquaredDual(np.zeros((1, 1)), np.ones(1), np.ones(1))).loss
         1.0
     """
 
@@ -132,12 +143,16 @@ def lower_bound(dual: DualPoint, penalty: Penalty | PartSum | Coupled, *, A: Arr
 
     Example:
         >>> from taskloom.regularised import EntryNorm
-        >>> lower_bound(SquaredDual(np.array([[2.0]]), 4.0, 4.0), EntryNorm(1.0), A=np.zeros((1, 1)))
+        >>> dual = SquaredDual(np.array([[2.0]]), np.array([4.0]), np.array([4.0]))
+        >>> lower_bound(dual, EntryNorm(1.0), A=np.zeros((1, 1)))
         1.5
     """
     if isinstance(penalty, Coupled):
         coupling = penalty.coupling
         return _with_squares_as_data(dual, penalty.penalty, coupling.times(A), 2 * coupling.value(A))
+    if isinstance(penalty, EntryNorm) and isinstance(dual, SquaredDual):  # tasks may be scaled one by one
+        with np.errstate(divide="ignore"):
+            return dual.best_data_by_task(penalty.alpha / np.abs(dual.G).max(axis=0, initial=0.0))
     parts = parts_of(penalty)
     most = _inverse(max(part.gauge(dual.G) for part in parts))
     factors = {min(1.0, most), min(dual.best(0.0), most)}

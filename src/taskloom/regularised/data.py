@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csc_array
+from scipy.sparse import csc_array, diags_array, issparse
 
 __all__ = ["Array", "Design", "Solution", "TaskData"]
 
@@ -59,6 +59,25 @@ class TaskData:
         return all(design is first for design in self.designs) and all(
             other is weights or np.array_equal(other, weights) for other in self.weights
         )
+
+    def masked(self, mask: NDArray[np.bool_]) -> TaskData:
+        """Data in which some features do not exist for some tasks: their coefficients stay 0.
+
+        The columns of what does not exist become 0. Then a penalty that does not gain from filling in such
+        coefficients leaves them at 0: norms of rows, columns and entries do; couplings and norms of singular values do
+        not.
+
+        Args:
+            mask: which coefficients may differ from 0, shape (d, T).
+
+        Returns:
+            new data with a design of its own for every task.
+        """
+        designs = tuple(
+            csc_array(X @ diags_array(mask[:, t].astype(np.float64))) if issparse(X) else np.where(mask[:, t], X, 0.0)
+            for t, X in enumerate(self.designs)
+        )
+        return TaskData(designs, self.targets, self.weights, self.fit_intercept)
 
 
 @dataclass(frozen=True)

@@ -60,8 +60,9 @@ def solve_least_squares(
         target: gap to stop at.
         max_iterations: most iterations.
     """
-    d = problem.n_features
-    is_small = d <= _FEW_FEATURES and problem.n_grams * d * d <= _MOST_NUMBERS
+    if problem.n_tasks == 1 and isinstance(penalty, PartSum) and row_terms(penalty, problem.n_features) is not None:
+        return _cheaper_part(problem, penalty, start=start, target=target, max_iterations=max_iterations)
+    d, is_small = problem.n_features, _is_small(problem)
     if IS_COMPILED and row_terms(penalty, d) is not None and not (isinstance(penalty, PartSum) and is_small):
         if problem.n_tasks > 1 and _is_by_task(penalty):
             return _each_task(problem, penalty, start=start, target=target, max_iterations=max_iterations)
@@ -81,6 +82,11 @@ def solve_least_squares(
     if d > _FEW_FEATURES and not isinstance(penalty, PartSum) and is_separable(penalty):
         return _rows_by_gradients(problem, penalty, start=start, target=target, max_iterations=max_iterations)
     return _split(problem, penalty, start=start, target=target, max_iterations=max_iterations)
+
+
+def _is_small(problem: LeastSquares) -> bool:
+    """Whether iterations over all features with all Gram matrices are cheap."""
+    return problem.n_features <= _FEW_FEATURES and problem.n_grams * problem.n_features**2 <= _MOST_NUMBERS
 
 
 def curvature_of(problem: LeastSquares) -> float:
@@ -110,22 +116,58 @@ def _is_by_task(penalty: AnyPenalty) -> bool:
 def _each_task(
     problem: LeastSquares, penalty: AnyPenalty, *, start: Parts, target: float, max_iterations: int
 ) -> Reached:
-    """Tasks by themselves; each may have a share of the gap as large as its share of the squared targets."""
+    """Tasks by themselves; each may have a share of the gap as large as its share of the squared targets.
+
+    Where the descent crawls in some tasks of few features, these go on together by splitting.
+    """
     if isinstance(problem, LeastSquaresOfData) and problem.n_grams == 1 and problem.is_dense:
         problem = _with_all_grams_for_many(problem)
-    coefficients = np.zeros((problem.n_tasks, problem.n_features))
-    objective, gap, n_iterations = 0.0, 0.0, 0
+    is_small = _is_small(problem)
+    passes = min(max_iterations, _PASSES_BEFORE_SPLITTING) if is_small else max_iterations
+    found, targets = [], target * problem.squares / max(problem.square, 1e-300)
     for t in range(problem.n_tasks):
-        alone = problem.task(t)
-        share = alone.square / problem.square if problem.square > 0 else 1.0
-        reached = solve_least_squares(
-            alone, penalty, start=(start[0][:, t : t + 1],), target=share * target, max_iterations=max_iterations
-        )
-        coefficients[t] = reached.parts[0][:, 0]
-        objective += reached.objective
-        gap += reached.gap
-        n_iterations = max(n_iterations, reached.n_iterations)
-    return Reached((coefficients.T,), objective, gap, n_iterations)
+        alone, begin = problem.task(t), (start[0][:, t : t + 1],)
+        found.append(solve_by_row_descent(alone, penalty, start=begin, target=targets[t], max_iterations=passes))
+    A = np.concatenate([one.parts[0] for one in found], axis=1)
+    open_tasks = np.flatnonzero([one.gap > allowed for one, allowed in zip(found, targets, strict=True)])
+    objective, gap = sum(one.objective for one in found), sum(one.gap for one in found)
+    reached = Reached((A,), objective, gap, int(max(one.n_iterations for one in found)))
+    left = max_iterations - reached.n_iterations
+    if len(open_tasks) == 0 or not is_small or left <= 0:
+        return reached
+    among = _gram_form(problem).some_tasks(open_tasks)
+    further = _split(
+        among, penalty, start=(A[:, open_tasks],), target=float(targets[open_tasks].sum()), max_iterations=left
+    )
+    A[:, open_tasks] = further.parts[0]
+    for t in open_tasks.tolist():
+        objective, gap = objective - found[t].objective, gap - found[t].gap
+    return Reached((A,), objective + further.objective, gap + further.gap, reached.n_iterations + further.n_iterations)
+
+
+def _gram_form(problem: LeastSquares) -> GramLeastSquares:
+    if isinstance(problem, LeastSquaresOfData):
+        return problem.whole
+    assert isinstance(problem, GramLeastSquares)
+    return problem
+
+
+def _cheaper_part(
+    problem: LeastSquares, penalty: PartSum, *, start: Parts, target: float, max_iterations: int
+) -> Reached:
+    """With one task every norm of a row is an absolute value: the part where it costs less takes the coefficient."""
+    found = row_terms(penalty, problem.n_features)
+    assert found is not None
+    terms = found[0]
+    assert terms.entries is not None
+    is_first = terms.strengths <= terms.entries
+    single = RowNorm(1.0, 1.0, np.where(is_first, terms.strengths, terms.entries))
+    reached = solve_least_squares(
+        problem, single, start=(start[0] + start[1],), target=target, max_iterations=max_iterations
+    )
+    A = reached.parts[0]
+    parts = (np.where(is_first[:, None], A, 0.0), np.where(is_first[:, None], 0.0, A))
+    return Reached(parts, reached.objective, reached.gap, reached.n_iterations)
 
 
 def _with_all_grams_for_many(problem: LeastSquaresOfData) -> LeastSquares:
@@ -160,7 +202,7 @@ def _rows_by_gradients(
     """Proximal gradients on working sets of rows."""
 
     def solve_rows(rows: Rows, parts: Parts, measured: Measured, inner: float) -> tuple[Parts, int]:
-        among = GramLeastSquares(problem.grams(rows), problem.r[rows], square=np.array([problem.square]))
+        among = GramLeastSquares(problem.grams(rows), problem.r[rows], squares=problem.squares)
         reached = solve_by_proximal_gradient(
             among.at,
             restricted(penalty, rows),

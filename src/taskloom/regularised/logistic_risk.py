@@ -138,7 +138,9 @@ class LogisticRisk:
             p = np.where(self.weights > 0, self.labels * u / self.weights, 0.0)
         if p.min(initial=0.0) < -1e-12 or p.max(initial=0.0) > 1 + 1e-12:
             u, p = 0 * u, 0 * p  # no dual point can be made of it: the bound of 0 holds always
-        dual = LogisticDual(self._correlate(u), np.clip(p, 0.0, 1.0), self.weights)
+        G = self._correlate(u)
+        G[self.free] = 0.0  # up to rounding
+        dual = LogisticDual(G, np.clip(p, 0.0, 1.0), self.weights)
         return LogisticPoint(loss, dual, predictors, pulls, curvatures)
 
     def _with_free_part(self, predictors: Array) -> Array:

@@ -20,6 +20,7 @@ from taskloom.regularised.working_set import Reached
 __all__ = ["largest_alpha", "path", "solve"]
 
 _ROUNDING = 1e-12  # thresholds that are above 1 by no more than this are 1
+_TIGHTER = (1e-3, 1e-6, 1e-9)  # tolerances, as shares of the one asked for
 
 
 def solve(
@@ -63,17 +64,25 @@ def solve(
         reached = Reached(zeros, measured.objective, max(measured.gap, 0.0), 0)
     else:
         begin = zeros if start is None else tuple(_without(part, free) for part in start.parts)
-        if isinstance(risk, SquaredRisk):
-            reached = solve_least_squares(
-                risk.least_squares, penalty, start=begin, target=target, max_iterations=max_iterations
-            )
-        else:
-            reached = solve_logistic(risk, penalty, start=begin, target=target, max_iterations=max_iterations)
+        reached = _minimise(risk, penalty, begin, target, max_iterations)
+        for tighter in _TIGHTER:  # zeros may be near the optimum, but below the largest alpha they are not optimal
+            if any(part.any() for part in reached.parts):
+                break
+            reached = _minimise(risk, penalty, zeros, tighter * target, max_iterations)
     near = zeros[0] if start is None else start.parts[0]
     parts = (risk.complete(reached.parts[0], near=near), *reached.parts[1:])
     intercepts = risk.intercepts(parts[0] if n_parts == 1 else np.sum(parts, axis=0))
     is_reached = bool(reached.gap <= target + _ROUNDING * at_zero.loss)
     return Solution(parts, intercepts, reached.objective, reached.gap, reached.n_iterations, is_reached)
+
+
+def _minimise(
+    risk: SquaredRisk | LogisticRisk, penalty: AnyPenalty, start: tuple[Array, ...], target: float, max_iterations: int
+) -> Reached:
+    if isinstance(risk, SquaredRisk):
+        problem = risk.least_squares
+        return solve_least_squares(problem, penalty, start=start, target=target, max_iterations=max_iterations)
+    return solve_logistic(risk, penalty, start=start, target=target, max_iterations=max_iterations)
 
 
 def _free_rows(penalty: AnyPenalty, n_features: int) -> NDArray[np.intp]:

@@ -15,6 +15,7 @@ Places = NDArray[np.int64]
 _MEMORY = 5  # passes between two extrapolations
 _BLOCK = 8  # rows whose changes reach the gradients together where one Gram matrix serves all tasks
 _MOST_STEPS = 10  # proximal steps on one row where its curvature differs between tasks
+_MOST_JUMPS = 30
 
 
 # -- one row ----------------------------------------------------------------------------------------------------
@@ -269,7 +270,7 @@ def _gap(
             v[t] = gradients[t, j]
             for part in range(n_parts):
                 fit += parts[part, t, j] * v[t]
-            if strengths[j] == 0.0:
+            if strengths[j] == 0.0 and ridge > 0.0:
                 extra += v[t] * (2 * parts[0, t, j] + v[t] / ridge)
         if strengths[j] > 0.0:
             scale = max(scale, _dual_norm(v, powers[j]) / strengths[j])
@@ -285,40 +286,25 @@ def _gap(
 
 
 @compiled
-def _extrapolate(history: Array) -> Array:
-    """Weights of the last iterates, summing to 1, that make the change small: ``(U'U) w = 1`` for the changes U."""
-    n = len(history) - 1
-    system = np.empty((n, n + 1))
-    for i in range(n):
-        system[i, n] = 1.0
-        for k in range(i + 1):
-            total = 0.0
-            for position in range(history.shape[1]):
-                one = history[i + 1, position] - history[i, position]
-                total += one * (history[k + 1, position] - history[k, position])
-            system[i, k] = total
-            system[k, i] = total
-    trace = 0.0
-    for i in range(n):
-        trace += system[i, i]
-    for i in range(n):
-        system[i, i] += 1e-12 * trace
-    for i in range(n):  # elimination; the matrix is positive definite
-        if system[i, i] <= 0.0:
-            return np.zeros(0)
-        for k in range(i + 1, n):
-            factor = system[k, i] / system[i, i]
-            for position in range(i, n + 1):
-                system[k, position] -= factor * system[i, position]
-    weights = np.empty(n)
-    for back in range(n):
-        i = n - 1 - back
-        total = system[i, n]
-        for k in range(i + 1, n):
-            total -= system[i, k] * weights[k]
-        weights[i] = total / system[i, i]
-    total = weights.sum()
-    return weights / total if abs(total) > 1e-300 else np.zeros(0)
+def _extrapolation(iterates: Array) -> Array:
+    """Weights of the iterates, summing to 1, that make the change small: ``(U'U) w = 1`` for the changes U."""
+    n = len(iterates) - 1
+    changes = iterates[1:] - iterates[:-1]
+    system = np.dot(changes, changes.T)
+    weights = np.zeros(n + 1)
+    trace = np.trace(system)
+    if trace > 0.0:
+        solved = np.linalg.solve(system + 1e-12 * trace * np.eye(n), np.ones(n))
+        weights[1:] = solved / solved.sum()
+    return weights
+
+
+@compiled
+def _combine(weights: Array, history: Array, target: Array) -> None:
+    target[:] = 0.0
+    for i in range(len(weights)):
+        if weights[i] != 0.0:
+            _subtract(-weights[i], history[i], target)
 
 
 @compiled
@@ -339,7 +325,8 @@ def descend(
     flat = parts.reshape(-1)
     iterates, states = np.empty((_MEMORY + 1, len(flat))), np.empty((_MEMORY + 1, len(state)))
     iterates[0], states[0] = flat, state
-    gap, made, kept = np.inf, 0, 0
+    gap, rest, made, kept = np.inf, 0.0, 0, 0
+    best_rest, best_weights = 0.0, np.zeros(_MEMORY + 1)
     is_active = np.ones(m, dtype=np.bool_)
     while made < passes:
         n_waiting = 0
@@ -383,21 +370,29 @@ def descend(
         iterates[kept], states[kept] = flat, state
         if kept < _MEMORY:
             continue
-        rest = _rest(parts, state, offsets, lengths, scales, r, square, ridge)
-        weights = _extrapolate(iterates)
-        if len(weights) > 0:
-            before = rest / 2 + _penalty(parts, strengths, powers, entries, v)
-            flat[:] = 0.0
-            state[:] = 0.0
-            for i in range(_MEMORY):
-                _subtract(-weights[i], iterates[i + 1], flat)
-                _subtract(-weights[i], states[i + 1], state)
-            rest_after = _rest(parts, state, offsets, lengths, scales, r, square, ridge)
-            if rest_after / 2 + _penalty(parts, strengths, powers, entries, v) < before:
-                rest = rest_after
-            else:
-                flat[:], state[:] = iterates[_MEMORY], states[_MEMORY]
-        iterates[0], states[0], kept = flat, state, 0
+        # what lies ahead: the extrapolation, then 1, 2, 4, ... times the whole way of the last passes
+        best, ahead, weights = np.inf, np.inf, np.zeros(_MEMORY + 1)
+        weights[_MEMORY] = 1.0
+        for jump in range(_MOST_JUMPS):
+            if jump == 1:
+                weights = _extrapolation(iterates)
+            elif jump > 1:
+                weights[:] = 0.0
+                weights[0] = -(2.0 ** (jump - 2))
+                weights[_MEMORY] = 1.0 - weights[0]
+            _combine(weights, iterates, flat)
+            _combine(weights, states, state)
+            rest = _rest(parts, state, offsets, lengths, scales, r, square, ridge)
+            objective = rest / 2 + _penalty(parts, strengths, powers, entries, v)
+            if objective < best:
+                best, best_rest, best_weights = objective, rest, weights.copy()
+            if jump > 1:
+                if objective > ahead:
+                    break
+                ahead = objective
+        _combine(best_weights, iterates, flat)
+        _combine(best_weights, states, state)
+        iterates[0], states[0], kept, rest = flat, state, 0, best_rest
         if not with_grams:
             for t in range(n_tasks):
                 for j in range(m):
