@@ -3,6 +3,8 @@
 from taskloom.linear._task_posteriors import TaskPrior as TaskPrior
 from taskloom.linear.clustered import ClusteredTasks as ClusteredTasks
 from taskloom.linear.clustered import ClusteredTasksClassifier as ClusteredTasksClassifier
+from taskloom.linear.fused_sparse_group_lasso import FusedSparseGroupLasso as FusedSparseGroupLasso
+from taskloom.linear.fused_sparse_group_lasso import FusedSparseGroupLassoClassifier as FusedSparseGroupLassoClassifier
 from taskloom.linear.graph import correlation_graph as correlation_graph
 from taskloom.linear.graph import difference_graph as difference_graph
 from taskloom.linear.graph import graph_laplacian as graph_laplacian
@@ -24,6 +26,8 @@ from taskloom.linear.squared_trace_norm import SquaredTraceNorm as SquaredTraceN
 from taskloom.linear.squared_trace_norm import SquaredTraceNormClassifier as SquaredTraceNormClassifier
 from taskloom.linear.task_coupled_ridge import TaskCoupledRidge as TaskCoupledRidge
 from taskloom.linear.task_coupled_ridge import TaskCoupledRidgeClassifier as TaskCoupledRidgeClassifier
+from taskloom.linear.temporal_group_lasso import TemporalGroupLasso as TemporalGroupLasso
+from taskloom.linear.temporal_group_lasso import TemporalGroupLassoClassifier as TemporalGroupLassoClassifier
 from taskloom.linear.trace_norm import TraceNorm as TraceNorm
 from taskloom.linear.trace_norm import TraceNormClassifier as TraceNormClassifier
 
@@ -31,6 +35,8 @@ __all__ = [
     "ClusteredTasks",
     "ClusteredTasksClassifier",
     "DeviationForm",
+    "FusedSparseGroupLasso",
+    "FusedSparseGroupLassoClassifier",
     "GraphRegularized",
     "GraphRegularizedClassifier",
     "HierarchicalBayes",
@@ -48,6 +54,8 @@ __all__ = [
     "TaskCoupledRidge",
     "TaskCoupledRidgeClassifier",
     "TaskPrior",
+    "TemporalGroupLasso",
+    "TemporalGroupLassoClassifier",
     "TraceNorm",
     "TraceNormClassifier",
     "correlation_graph",

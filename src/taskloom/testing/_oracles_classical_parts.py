@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 
 from taskloom.linear import (
+    FusedSparseGroupLasso,
+    FusedSparseGroupLassoClassifier,
     RobustFeature,
     RobustFeatureClassifier,
     RobustLowRank,
@@ -15,6 +17,8 @@ from taskloom.linear import (
     SparseLowRankClassifier,
     SquaredTraceNorm,
     SquaredTraceNormClassifier,
+    TemporalGroupLasso,
+    TemporalGroupLassoClassifier,
     TraceNorm,
     TraceNormClassifier,
 )
@@ -113,6 +117,18 @@ def _school_sparse_trace(case: Case) -> dict[str, Array]:
     return _fit_school(case, SparseLowRank(sparse / 2, tau=tau), factor=2)
 
 
+def _temporal(case: Case) -> dict[str, Any]:
+    twin = TemporalGroupLassoClassifier if _is_classes(case) else TemporalGroupLasso
+    temporal, ridge = case.parameter("alpha_temporal"), case.parameter("alpha_ridge")
+    return certified(fit_case(case, twin(case.parameter("alpha_group"), alpha_temporal=temporal, alpha_ridge=ridge)))
+
+
+def _fused(case: Case) -> dict[str, Any]:
+    twin = FusedSparseGroupLassoClassifier if _is_classes(case) else FusedSparseGroupLasso
+    fused, group = case.parameter("alpha_fused"), case.parameter("alpha_group")
+    return certified(fit_case(case, twin(case.parameter("alpha_l1"), alpha_fused=fused, alpha_group=group)))
+
+
 METHODS = {
     "trace": Method(_trace),
     "sq_trace(mtfl)": Method(_squared_trace),
@@ -121,6 +137,8 @@ METHODS = {
     "sparse_lowrank_con": Method(_sparse_low_rank_bounded),
     "rmtl": Method(_robust_low_rank),
     "rmtfl": Method(_robust_feature),
+    "tgl": Method(_temporal),
+    "cfsgl": Method(_fused),
     "school/trace": Method(_school_trace, tolerances=SCHOOL_TOLERANCES),
     "school/rmtl": Method(_school_robust_low_rank, tolerances=SCHOOL_TOLERANCES),
     "school/rmtfl": Method(_school_robust_feature, tolerances=SCHOOL_TOLERANCES),
