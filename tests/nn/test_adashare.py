@@ -156,6 +156,11 @@ def test_policies_learn_at_their_own_rate():
     assert policy.optimiser(list(model.policy.parameters())).param_groups[0]["lr"] == 0.3
 
 
+def test_the_default_weight_of_sharing_is_divided_among_the_pairs():
+    five = [Task(name=name, kind=Regression()) for name in "abcde"]
+    assert [build(tasks).sharing for tasks in (TASKS[:1], TASKS[:2], five)] == [0.05, 0.05, pytest.approx(0.005)]
+
+
 def test_it_trains_through_its_phases(tmp_path):
     torch.manual_seed(0)
     x = torch.randn(120, 6)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
@@ -43,12 +44,12 @@ class AdaShare(MultiTaskModel):
         stem: module before the first block that all tasks run; default none.
         sparsity: weight of the penalty that pushes blocks to be skipped; default 0.05. See ``docs/architectures`` for
             the sweep behind it.
-        sharing: weight of the penalty on differences between the policies of two tasks; default 0.05.
+        sharing: weight of the penalty on differences between the policies of two tasks, a sum over pairs; default 0.05
+            over the number of pairs. The authors have 0.05 for two tasks and 0.005 for five.
         sparsity_form: ``"log"``, the mean of -log P(skip) over free blocks, as in the paper; or ``"expected"``, the
             mean of P(select), which is gentler. Default ``"expected"``.
         hard: sample one-hot policies in the search; default False, as in the authors' code.
-        learning_rate: that of the policies' own Adam; default 0.1 (our choice). The authors' 0.01 moves a logit by at
-            most 1 in a hundred steps, and a table gives no more than some hundreds.
+        learning_rate: that of the policies' own Adam; default 0.1. The authors' 0.01 needs thousands of steps.
         temperature: that of the first search epoch; default 5.
         cooling: factor on it after every policy phase; default 0.965, as in the authors' code.
         warmup_epochs: epochs with all blocks; default 4.
@@ -92,7 +93,7 @@ class AdaShare(MultiTaskModel):
         *,
         stem: nn.Module | None = None,
         sparsity: float = 0.05,
-        sharing: float = 0.05,
+        sharing: float | None = None,
         sparsity_form: Literal["log", "expected"] = "expected",
         hard: bool = False,
         learning_rate: float = 0.1,
@@ -110,6 +111,8 @@ class AdaShare(MultiTaskModel):
         pairs = [(block, nn.Identity()) if isinstance(block, nn.Module) else block for block in blocks]
         if not pairs:
             raise TaskError("AdaShare needs at least one block")
+        if sharing is None:
+            sharing = 0.05 / max(1, math.comb(len(self.tasks), 2))
         if not sparsity >= 0 or not sharing >= 0:
             raise TaskError(f"sparsity and sharing must be 0 or more, found {sparsity!r} and {sharing!r}")
         if not learning_rate > 0:
