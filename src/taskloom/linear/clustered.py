@@ -7,6 +7,8 @@ With abar the mean of all tasks and abar_c that of the T_c tasks of cluster c,
 
 Where the clusters are not known, the penalty is the smallest over a convex set of task covariances that holds those of
 all clusterings into n_clusters clusters; the minimum is then at most that of the best clustering.
+
+CMTL does not set the mean apart: eps_mean = eps_between, and covariances that are not centred.
 """
 
 from __future__ import annotations
@@ -16,10 +18,12 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.cluster import KMeans
+from sklearn.utils.validation import check_is_fitted
 
-from taskloom.errors import DataError
+from taskloom.errors import DataError, nearest
+from taskloom.linear._cluster_search import random_labels, search_clusters
 from taskloom.linear._coupled import CoupledModel
+from taskloom.linear._relaxed_clusters import labels_of, relaxed_covariance, relaxed_sharing, sharing_of_features
 from taskloom.linear.base import TaskClassifier, TaskRegressor, check_number
 from taskloom.regularised.data import Solution
 from taskloom.regularised.penalties.coupling import TaskCoupling
@@ -40,6 +44,9 @@ class _ClusteredTasks(CoupledModel):
         eps_between: float = 0.1,
         eps_within: float = 1.0,
         clusters: Any = None,
+        formulation: Literal["jacob", "cmtl"] = "jacob",
+        relaxation: bool = True,
+        n_init: int = 10,
         task_feature: int | str | None = None,
         fit_intercept: bool = True,
         loss_weights: Any = "sample",
@@ -62,34 +69,80 @@ class _ClusteredTasks(CoupledModel):
         self.eps_between = eps_between
         self.eps_within = eps_within
         self.clusters = clusters
+        self.formulation = formulation
+        self.relaxation = relaxation
+        self.n_init = n_init
 
     def _fit(self, rows: TaskRows, data: Any) -> Solution:
         self._known = None if self.clusters is None else _known_clusters(self.clusters, rows.tasks, self.n_clusters)
-        return super()._fit(rows, data)
+        if self._known is not None or self.relaxation:
+            return super()._fit(rows, data)
+        return self._search(rows, data)
+
+    def _search(self, rows: TaskRows, data: Any) -> Solution:
+        """Clusters and coefficients by turns, from the relaxation and from random clusters."""
+        n_starts = _count_of_starts(self.n_init)
+        relaxed = super()._fit(rows, data)
+        penalty = self._penalty(rows.n_tasks, rows.n_features)
+        if not isinstance(penalty, SpectralBox):
+            return relaxed
+        r = _check_n_clusters(self.n_clusters, rows.n_tasks)
+
+        def fit_clusters(labels: NDArray[np.intp]) -> Solution:
+            self._known = labels
+            return super(_ClusteredTasks, self)._fit(rows, data)
+
+        starts = [labels_of(relaxed_sharing(penalty, relaxed.coefficients), r)]
+        starts += random_labels(rows.n_tasks, r, count=n_starts - 1)
+        self._known, solution = search_clusters(fit_clusters, starts)
+        return solution
 
     def _penalty(self, n_tasks: int, n_features: int) -> TaskCoupling | SpectralBox:
+        if self.formulation not in ("jacob", "cmtl"):
+            known = ["jacob", "cmtl"]
+            raise DataError(f"formulation={self.formulation!r} is not known.{nearest(str(self.formulation), known)}")
+        is_centred = self.formulation == "jacob"
         mean = check_number("eps_mean", self.eps_mean, is_open=True)
-        between = check_number("eps_between", self.eps_between, least=mean)
+        between = check_number(
+            "eps_between", self.eps_between, least=mean if is_centred else 0.0, is_open=not is_centred
+        )
         within = check_number("eps_within", self.eps_within, least=between)
+        mean = mean if is_centred else between
         if self._known is not None:
             return TaskCoupling.to_clusters(self._known, mean=mean, between=between, within=within)
         r = _check_n_clusters(self.n_clusters, n_tasks)
-        if r in (1, n_tasks) or within == between:  # nothing is left to be found
-            kept = within if r == 1 else between
-            return TaskCoupling.to_mean(n_tasks, alpha=mean, coupling=kept / mean)
-        total = (n_tasks - r + 1) / within + (r - 1) / between
-        return SpectralBox(1 / within, 1 / between, total, mean)
+        if r == n_tasks or within == between:  # nothing is left to be found
+            return TaskCoupling.to_mean(n_tasks, alpha=mean, coupling=between / mean)
+        if r == 1 and is_centred:
+            return TaskCoupling.to_mean(n_tasks, alpha=mean, coupling=within / mean)
+        n_directions = r - 1 if is_centred else r
+        low, high = 1 / within, 1 / between
+        return SpectralBox(low, high, n_tasks * low + n_directions * (high - low), mean if is_centred else None)
 
     def _store(self, rows: TaskRows, solution: Solution) -> None:
         super()._store(rows, solution)
         penalty = self._penalty(rows.n_tasks, rows.n_features)
-        if isinstance(penalty, TaskCoupling):
+        self._relaxation = penalty if isinstance(penalty, SpectralBox) else None
+        if isinstance(penalty, SpectralBox):
+            A, r = solution.coefficients, _check_n_clusters(self.n_clusters, rows.n_tasks)
+            self.task_precision_ = np.asarray(np.linalg.inv(relaxed_covariance(penalty, A)))
+            self.task_sharing_ = relaxed_sharing(penalty, A)
+            self.labels_ = labels_of(self.task_sharing_, r)
+        else:
             self.task_precision_ = penalty.precision
             self.labels_ = _trivial_labels(rows.n_tasks, self.n_clusters) if self._known is None else self._known
-        else:
-            covariance, sharing = _found_covariance(penalty, solution.coefficients)
-            self.task_precision_ = np.asarray(np.linalg.inv(covariance))
-            self.labels_ = _labels(sharing, _check_n_clusters(self.n_clusters, rows.n_tasks))
+            self.task_sharing_ = (self.labels_[:, None] == self.labels_) / np.bincount(self.labels_)[self.labels_]
+
+    @property
+    def feature_sharing_(self) -> Array:
+        """(d, d) with ``formulation="cmtl"`` the relaxed projection on what the tasks share, of trace n_clusters."""
+        check_is_fitted(self)
+        if self._relaxation is None or self._relaxation.mean_strength is not None:
+            raise AttributeError(
+                'feature_sharing_ exists with formulation="cmtl", clusters that are not given, and fewer clusters than '
+                "tasks"
+            )
+        return sharing_of_features(self._relaxation, self.coef_)
 
 
 def _check_n_clusters(n_clusters: Any, n_tasks: int) -> int:
@@ -128,25 +181,11 @@ def _trivial_labels(n_tasks: int, n_clusters: Any) -> NDArray[np.intp]:
     return np.zeros(n_tasks, dtype=np.intp) if r == 1 else np.arange(n_tasks) % r
 
 
-def _found_covariance(penalty: SpectralBox, A: Array) -> tuple[Array, Array]:
-    """The covariance of the tasks that the penalty chose, and its share between 0 and 1 on the centred space."""
-    n_tasks = A.shape[1]
-    mean = np.full((n_tasks, n_tasks), 1 / n_tasks)
-    _, s, transposed = np.linalg.svd(penalty.split(A)[1], full_matrices=True)
-    theta = penalty.weights(s, n_tasks)
-    centred: Array = (transposed.T * theta) @ transposed
-    assert penalty.mean_strength is not None
-    strength = penalty.mean_strength
-    centring = np.eye(n_tasks) - mean
-    inside = centring @ centred @ centring
-    return inside + mean / strength, (inside - penalty.low * centring) / (penalty.high - penalty.low)
-
-
-def _labels(sharing: Array, n_clusters: int) -> NDArray[np.intp]:
-    """k-means on the leading eigenvectors of what is shared."""
-    _, vectors = np.linalg.eigh(sharing)
-    means = KMeans(n_clusters, n_init=10, random_state=0).fit(vectors[:, -(n_clusters - 1) :])
-    return np.asarray(means.labels_, dtype=np.intp)
+def _count_of_starts(n_init: Any) -> int:
+    is_whole = isinstance(n_init, int | np.integer) and not isinstance(n_init, bool)
+    if not is_whole or n_init < 1:
+        raise DataError(f"n_init={n_init!r}; expected a whole number of at least 1")
+    return int(n_init)
 
 
 class ClusteredTasks(TaskRegressor, _ClusteredTasks):
@@ -154,7 +193,8 @@ class ClusteredTasks(TaskRegressor, _ClusteredTasks):
 
     Use it where tasks come in kinds. With known clusters this is a quadratic coupling, solved exactly; one cluster is
     :class:`MeanRegularized`. With unknown clusters a convex relaxation finds coefficients and clusters at once, with a
-    certificate for the relaxed problem.
+    certificate for the relaxed problem; or both are found by turns, which gives true clusters without a certificate
+    that there are no better ones.
 
         minimise  sum_t c_t sum_i s_ti (y_ti - x_ti . a_t - b_t)^2 / 2
                   + 1/2 (eps_mean T ||abar||^2 + eps_between sum_c T_c ||abar_c - abar||^2
@@ -169,19 +209,31 @@ class ClusteredTasks(TaskRegressor, _ClusteredTasks):
             regression of each task.
         clusters: the known clusters: one label per task in the order of the sorted task labels, or a mapping from task
             labels; None (default): find them.
+        formulation: ``"jacob"`` (default), the penalty above; ``"cmtl"``: without ``eps_mean``, which is as
+            ``eps_between`` then. The field writes ``rho_1 tr(A (I - M) A') + rho_2 ||A||^2``: that is
+            ``eps_between = 2 rho_2`` and ``eps_within = 2 (rho_1 + rho_2)``. cASO has the same coefficients.
+        relaxation: whether unknown clusters are found by the convex relaxation (default), or by turns.
+        n_init: clusters to begin the turns with: those of the relaxation, and random ones; default 10.
         task_feature, fit_intercept, loss_weights, tol, warm_start, unknown_task: as in :class:`MeanRegularized`.
         max_iter: iterations at most.
 
     Attributes:
-        labels_: (T,) number of the cluster of each task; found ones by k-means on the relaxed clustering.
+        labels_: (T,) number of the cluster of each task; of the relaxation, by k-means on ``task_sharing_``.
+        task_sharing_: (T, T) the matrix of clusters: ``1 / T_c`` for two tasks of one cluster, 0 for others; of the
+            relaxation, a matrix with eigenvalues from 0 to 1 and the trace ``n_clusters``.
+        feature_sharing_: (d, d) the same seen from the features (cASO), with ``"cmtl"`` and the relaxation.
         task_precision_: (T, T) the precision Q of the penalty ``tr(A Q A') / 2`` at the solution.
-        coef_, intercept_, tasks_, dual_gap_, objective_, n_iter_: as in :class:`MeanRegularized`.
+        dual_gap_, objective_: of the relaxed problem; of the problem with the clusters fixed, where these were given
+            or found by turns.
+        coef_, intercept_, tasks_, n_iter_: as in :class:`MeanRegularized`.
 
     Raises:
         DataError: parameters out of range, clusters that do not fit the tasks, or data that do not fit.
 
     Source:
-        Jacob, Bach & Vert, Clustered multi-task learning: a convex formulation, NIPS 2008.
+        Jacob, Bach & Vert, Clustered multi-task learning: a convex formulation, NIPS 2008; CMTL: Zhou, Chen & Ye,
+        Clustered multi-task learning via alternating structure optimization, NIPS 2011; cASO: Chen, Tang, Liu & Ye, A
+        convex formulation for learning shared structures from multiple tasks, ICML 2009.
 
     Example:
         >>> import numpy as np
@@ -200,14 +252,15 @@ class ClusteredTasksClassifier(TaskClassifier, _ClusteredTasks):
     The twin of :class:`ClusteredTasks` for two classes: the same penalty with the loss ``log(1 + exp(-y eta))``.
 
     Args:
-        n_clusters, eps_mean, eps_between, eps_within, clusters: as in :class:`ClusteredTasks`.
+        n_clusters, eps_mean, eps_between, eps_within, clusters, formulation, relaxation, n_init: as in
+            :class:`ClusteredTasks`.
         task_feature, fit_intercept, loss_weights, tol, max_iter, warm_start, unknown_task: as there.
         single_class: as in :class:`MeanRegularizedClassifier`.
 
     Attributes:
         classes_: the two labels.
-        labels_, task_precision_, coef_, intercept_, tasks_, dual_gap_, objective_, n_iter_: as in
-            :class:`ClusteredTasks`.
+        labels_, task_sharing_, feature_sharing_, task_precision_, coef_, intercept_, tasks_, dual_gap_, objective_,
+            n_iter_: as in :class:`ClusteredTasks`.
 
     Raises:
         DataError: parameters out of range, clusters that do not fit the tasks, or data that do not fit.
@@ -228,6 +281,9 @@ class ClusteredTasksClassifier(TaskClassifier, _ClusteredTasks):
         eps_between: float = 0.1,
         eps_within: float = 1.0,
         clusters: Any = None,
+        formulation: Literal["jacob", "cmtl"] = "jacob",
+        relaxation: bool = True,
+        n_init: int = 10,
         task_feature: int | str | None = None,
         fit_intercept: bool = True,
         loss_weights: Any = "sample",
@@ -243,6 +299,9 @@ class ClusteredTasksClassifier(TaskClassifier, _ClusteredTasks):
             eps_between=eps_between,
             eps_within=eps_within,
             clusters=clusters,
+            formulation=formulation,
+            relaxation=relaxation,
+            n_init=n_init,
             task_feature=task_feature,
             fit_intercept=fit_intercept,
             loss_weights=loss_weights,
