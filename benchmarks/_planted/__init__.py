@@ -1,0 +1,1 @@
+"""Parts of ``planted.py``: the networks, how groups are read from them, the sweep of AdaShare's weight, tables."""
