@@ -17,20 +17,18 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-import polars as pl
 import torch
+from _data_sets import DATA, census
 from balancing_summary import PLAIN, TUNED, store, summary, tables
 
 import taskloom as tl
 from taskloom.study.catalogue import catalogue
 
 HERE = Path(__file__).parent
-DATA = Path(os.environ.get("TASKLOOM_DATA", HERE.parent.parent / "shared" / "data"))
 
 
 # -- data sets ----------------------------------------------------------------------------------------------------
@@ -41,26 +39,6 @@ def multi_mnist() -> tl.MultiTaskData:
     pictures = tl.data.problems.multi_mnist(DATA / "mnist", n=8000)
     smaller = pictures.inputs.reshape(-1, 14, 2, 14, 2).mean(axis=(2, 4))
     return tl.MultiTaskData.from_arrays(smaller, pictures.targets, pictures.tasks, groups=pictures.groups)
-
-
-def census() -> tl.MultiTaskData:
-    """Income above 50,000 and never married, as Ma et al. (KDD 2018) paired them."""
-    folder = DATA / "census_income_kdd"
-    lines = (folder / "census-income.names").read_text().splitlines()
-    names = [line.split(":")[0] for line in lines if ":" in line and not line.startswith("|")]
-    frame = pl.read_csv(folder / "census-income.test.gz", has_header=False, new_columns=[*names, "income"])
-    frame = frame.with_columns(pl.col(pl.String).str.strip_chars()).unique(maintain_order=True).sample(8000, seed=0)
-    targets = {
-        "income above 50,000": pl.col("income") == "50000+.",
-        "never married": pl.col("marital stat") == "Never married",
-    }
-    codes = ("detailed industry recode", "detailed occupation recode", "own business or self employed")
-    return tl.MultiTaskData.from_frame(
-        frame.with_columns(**targets),
-        targets=list(targets),
-        drop=["income", "marital stat", "instance weight"],
-        kinds=dict.fromkeys((*codes, "veterans benefits", "year"), "categorical"),
-    )
 
 
 def _parkinsons(**roles: object) -> tl.MultiTaskData:
