@@ -19,6 +19,7 @@ from taskloom.nn.model import MultiTaskModel
 from taskloom.study.architectures import architectures
 from taskloom.study.balanced import balanced
 from taskloom.study.candidate import Candidate
+from taskloom.study.classical import classical
 from taskloom.study.methods import methods
 from taskloom.study.plans._networks import Shape
 from taskloom.study.plans.apart import Apart
@@ -278,6 +279,7 @@ def catalogue() -> tuple[Candidate, ...]:
             family="baseline",
             plan=Estimators(BoostedTrees(), pooled=True),
         ),
+        *classical(),
         *architectures(),
         *methods(),
     )

@@ -228,7 +228,7 @@ def _fit_kind(estimator: Any, kind: Kind, inputs: np.ndarray, target: np.ndarray
     labels = target.astype(np.int64)
     if len(np.unique(labels)) == 1:
         shares = np.bincount(labels, minlength=kind.n_classes) + 0.5
-        return _Constant(_logits(shares / shares.sum(), kind))
+        return _Constant(logits_of(shares / shares.sum(), kind))
     return estimator.fit(inputs, labels)
 
 
@@ -248,10 +248,10 @@ def _outputs_of_kind(estimator: Any, kind: Kind, inputs: np.ndarray) -> np.ndarr
     known = np.asarray(estimator.classes_, dtype=np.int64)
     probabilities = np.full((len(inputs), kind.n_classes), 0.0)
     probabilities[:, known] = estimator.predict_proba(inputs)
-    return _logits(probabilities, kind)
+    return logits_of(probabilities, kind)
 
 
-def _logits(probabilities: np.ndarray, kind: Kind) -> np.ndarray:
+def logits_of(probabilities: np.ndarray, kind: Kind) -> np.ndarray:
     """Probabilities (..., n_classes) as raw outputs; bounded away from 0 so that a miss costs a finite amount."""
     logs: np.ndarray = np.log(np.clip(probabilities, 1e-6, 1.0))
     if kind.n_outputs == 1:
