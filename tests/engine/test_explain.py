@@ -101,33 +101,3 @@ def test_what_is_no_module_is_refused() -> None:
     given: Any = list(layer.parameters())
     with pytest.raises(EngineError, match="names parameters and needs the module"):
         explain_cost(given, {"a": layer(torch.ones(1, 2)).sum()})
-
-
-def test_two_tasks_of_ordinary_layers_take_one_ordinary_pass_each(monkeypatch: pytest.MonkeyPatch) -> None:
-    torch.manual_seed(0)
-    trunk = nn.Sequential(nn.Linear(300, 300), nn.ReLU(), nn.Linear(300, 300)).double()
-    heads = nn.ModuleList(nn.Linear(300, 1) for _ in range(2)).double()
-    inputs = torch.randn(200, 300, dtype=torch.float64)
-
-    def losses(n_tasks: int = 2) -> dict[str, Tensor]:
-        z = trunk(inputs)
-        return {f"t{k}": (heads[k % 2](z) - k).square().mean() for k in range(n_tasks)}
-
-    parameters, given, engine = list(trunk.parameters()), list(losses().values()), LayerEngine()
-    engine.rows(given, parameters)  # the first step looks for rows with few labels
-    assert explain_cost(trunk, losses(), engine=engine).passes == "one ordinary backward pass per task"
-    assert explain_cost(trunk, losses(3), engine=engine).passes.startswith("heads first")
-    asked, grad = [], torch.autograd.grad
-    monkeypatch.setattr(torch.autograd, "grad", lambda *a, **named: asked.append(a) or grad(*a, **named))
-    rows = engine.rows(given, parameters)
-    assert len(asked) == 2
-    monkeypatch.undo()
-    expected = torch.stack(
-        [torch.cat([g.flatten() for g in grad(one, parameters, retain_graph=True)]) for one in given]
-    )
-    torch.testing.assert_close(rows.matrix(), expected, rtol=1e-12, atol=1e-14)
-    torch.testing.assert_close(rows.gramian(), expected @ expected.T, rtol=1e-12, atol=1e-14)
-    of_heads = rows.of_heads(torch.tensor([2.0, 3.0]))
-    wanted = grad(2 * given[0] + 3 * given[1], list(heads.parameters()))
-    for leaf, gradient in zip(heads.parameters(), wanted, strict=True):
-        torch.testing.assert_close(of_heads[id(leaf)], gradient, rtol=1e-12, atol=1e-14)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -40,41 +40,18 @@ class AutogradEngine:
         Raises:
             EngineError: the graph of the losses was freed by an earlier backward pass.
         """
-        return self.rows_with_heads(losses, parameters)
-
-    def rows_with_heads(
-        self,
-        losses: Sequence[Tensor | None],
-        parameters: Sequence[Tensor],
-        *,
-        heads: Mapping[int, Sequence[Tensor]] | None = None,
-        leaves: tuple[Tensor, ...] | None = None,
-    ) -> ParameterRows:
-        """The same, and what else comes out of the same passes.
-
-        Args:
-            losses: as in :meth:`rows`.
-            parameters: as in :meth:`rows`.
-            heads: leaves outside that one task alone reaches, by the position of the task.
-            leaves: every leaf that the losses reach, where it is known.
-        """
         layout = Layout(parameters)
         blocks = layout.empty(len(losses))
         nothing: list[Tensor | None] = [None] * len(parameters)
-        of_heads: dict[int, tuple[int, Tensor]] = {}
         for k, loss in enumerate(losses):
-            own = [] if heads is None or loss is None else heads.get(k, [])
-            gradients = nothing if loss is None else gradients_of(loss, [*parameters, *own])
-            layout.flatten(gradients[: len(parameters)], into=[block[k] for block in blocks])
-            for leaf, gradient in zip(own, gradients[len(parameters) :], strict=True):
-                if gradient is not None:
-                    of_heads[id(leaf)] = (k, gradient)
+            gradients = nothing if loss is None else gradients_of(loss, parameters)
+            layout.flatten(gradients, into=[block[k] for block in blocks])
         n_ranks = ranks()
         if n_ranks > 1:
             for block in blocks:
                 torch.distributed.all_reduce(block)
                 block /= n_ranks
-        return ParameterRows(blocks, layout, leaves, of_heads)
+        return ParameterRows(blocks, layout)
 
     def gramian(self, losses: Sequence[Tensor | None], parameters: Sequence[Tensor]) -> Tensor:
         """G = J J^T, shape (K, K), float64 for K <= 64."""

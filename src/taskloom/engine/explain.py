@@ -160,8 +160,6 @@ def _entry(names: list[str], layer: str, rule: str, reason: str, estimate: Estim
 def _passes(plan: Plan) -> str:
     if plan.course == "one pass":
         return "one pass for all (every row belongs to one task)"
-    if plan.course == "as it comes":
-        return "one ordinary backward pass per task"
     if plan.course == "task by task":
         return "task by task"
     together = "one task at a time" if plan.at_a_time == 1 else f"{plan.at_a_time} tasks at a time"

@@ -114,9 +114,7 @@ class LayerEngine:
         looks = self._n_steps >= self._next_look
         return make_plan(graph, parameters, rule=self.rule, batching=self.batching, looks_for_few_labels=looks)
 
-    def _measure(
-        self, losses: Sequence[Tensor | None], parameters: Sequence[Tensor], *, with_heads: bool
-    ) -> ParameterRows:
+    def _measure(self, losses: Sequence[Tensor | None], parameters: Sequence[Tensor], *, with_heads: bool) -> LayerRows:
         device = parameters[0].device
         with explained(), torch.no_grad(), own_precision(device):
             graph = Graph(losses)
@@ -128,9 +126,6 @@ class LayerEngine:
                 owner = graph.owner(graph.accumulators[id(leaf)])
                 if id(leaf) not in known and isinstance(owner, int) and owner >= 0:
                     leaves.setdefault(owner, []).append(leaf)
-            if plan.course == "as it comes" and self.gram_dtype is None:
-                found = tuple(graph.leaves.values())
-                return AutogradEngine().rows_with_heads(losses, parameters, heads=leaves, leaves=found)
             return self._run(graph, plan, losses, parameters, leaves)
 
     def _run(

@@ -19,7 +19,7 @@ __all__ = ["Batching", "Course", "Plan", "Rule", "belongs_by_row", "make_plan", 
 
 Rule = Literal["auto", "form", "ghost", "parameters"]
 Batching = Literal["auto", "never", "always"] | int
-Course = Literal["task by task", "one pass", "from features", "as it comes"]
+Course = Literal["task by task", "one pass", "from features"]
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,7 @@ class Plan:
         layers: layers with a rule.
         remaining: parameters on the parameter path.
         course: "task by task": one pass from each loss; "one pass": every row belongs to one task, and one pass of the
-            summed losses carries all; "from features": heads first, then from the frontier; "as it comes": one
-            ordinary pass from each loss, because nothing can be gained.
+            summed losses carries all; "from features": heads first, then from the frontier.
         frontier: where heads end, for passes from the features.
         at_a_time: tasks that are propagated together from the features.
         rows: number of rows that stay apart behind the frontier; 0 if they do not.
@@ -82,9 +81,6 @@ def make_plan(
     rows = 0
     if looks_for_few_labels and not remaining and layers:
         rows = frontier.keeps_rows_apart(graph, calls)
-    if number == 1 and not rows and (rule, batching) == ("auto", "auto") and _gains_nothing(layers, len(graph.roots)):
-        ordinary = [Remaining(place, "two tasks: as cheap as any rule") for one in layers for place in one.places]
-        return Plan((), (*remaining, *ordinary), "as it comes")
     if number == 1 and not rows and not frontier.is_stacked and frontier.bytes_held() > _MOST_HELD:
         return _task_by_task(layers, remaining)
     if number == 1 and not rows:
@@ -132,21 +128,6 @@ def _without_convolutions(layers: list[Layer], remaining: list[Remaining]) -> tu
     return [layer for layer in layers if layer.kind != "convolution"], remaining + moved
 
 
-def _gains_nothing(layers: Sequence[Layer], n_tasks: int) -> bool:
-    """Whether there are so few tasks that no rule does without their weight gradients, or not by much."""
-    if n_tasks > _FEW_TASKS:
-        return False
-    for layer in layers:
-        if layer.weight.device.type != "cpu":
-            return False
-        touched = sum(math.prod(call.shape) for call in layer.calls)
-        if layer.kind == "embedding" and layer.weight.numel() > touched:
-            return False
-        if layer.kind == "linear" and ghost_is_cheaper(layer, n_tasks, by_row=False):
-            return False
-    return True
-
-
 def _is_small(layers: Sequence[Layer], n_tasks: int) -> bool:
     """Whether ordinary weight gradients take less time than the bookkeeping of rules."""
     work = sum(math.prod(call.shape[:-1]) * layer.weight.numel() for layer in layers for call in layer.calls)
@@ -178,7 +159,6 @@ def _number(
 _OPAQUE = ("CompiledFunction", "AOTDispatch")
 _SLOW_TOGETHER = ("Norm", "Softmax", "Bmm", "Attention", "Convolution", "Pool")
 _FEW_ROWS = 128
-_FEW_TASKS = 2
 _SMALL = 1 << 23
 """Multiply-adds."""
 _MOST_HELD = 1 << 25
