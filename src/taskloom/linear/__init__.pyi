@@ -3,6 +3,8 @@
 from taskloom.linear._task_posteriors import TaskPrior as TaskPrior
 from taskloom.linear.clustered import ClusteredTasks as ClusteredTasks
 from taskloom.linear.clustered import ClusteredTasksClassifier as ClusteredTasksClassifier
+from taskloom.linear.dirty import DirtyModel as DirtyModel
+from taskloom.linear.dirty import DirtyModelClassifier as DirtyModelClassifier
 from taskloom.linear.fused_sparse_group_lasso import FusedSparseGroupLasso as FusedSparseGroupLasso
 from taskloom.linear.fused_sparse_group_lasso import FusedSparseGroupLassoClassifier as FusedSparseGroupLassoClassifier
 from taskloom.linear.graph import correlation_graph as correlation_graph
@@ -10,12 +12,17 @@ from taskloom.linear.graph import difference_graph as difference_graph
 from taskloom.linear.graph import graph_laplacian as graph_laplacian
 from taskloom.linear.graph_regularized import GraphRegularized as GraphRegularized
 from taskloom.linear.graph_regularized import GraphRegularizedClassifier as GraphRegularizedClassifier
+from taskloom.linear.group_lasso import MultiTaskGroupLasso as MultiTaskGroupLasso
+from taskloom.linear.group_lasso import MultiTaskGroupLassoClassifier as MultiTaskGroupLassoClassifier
 from taskloom.linear.hierarchical_bayes import HierarchicalBayes as HierarchicalBayes
+from taskloom.linear.lasso import MultiTaskLasso1 as MultiTaskLasso1
+from taskloom.linear.lasso import MultiTaskLasso1Classifier as MultiTaskLasso1Classifier
 from taskloom.linear.mean_regularized import DeviationForm as DeviationForm
 from taskloom.linear.mean_regularized import MeanRegularized as MeanRegularized
 from taskloom.linear.mean_regularized import MeanRegularizedClassifier as MeanRegularizedClassifier
 from taskloom.linear.mean_regularized import deviation_form as deviation_form
 from taskloom.linear.mean_regularized_cv import MeanRegularizedCV as MeanRegularizedCV
+from taskloom.linear.multi_stage_feature import MultiStageFeature as MultiStageFeature
 from taskloom.linear.robust_feature import RobustFeature as RobustFeature
 from taskloom.linear.robust_feature import RobustFeatureClassifier as RobustFeatureClassifier
 from taskloom.linear.robust_low_rank import RobustLowRank as RobustLowRank
@@ -30,11 +37,14 @@ from taskloom.linear.temporal_group_lasso import TemporalGroupLasso as TemporalG
 from taskloom.linear.temporal_group_lasso import TemporalGroupLassoClassifier as TemporalGroupLassoClassifier
 from taskloom.linear.trace_norm import TraceNorm as TraceNorm
 from taskloom.linear.trace_norm import TraceNormClassifier as TraceNormClassifier
+from taskloom.linear.trace_norm_cv import TraceNormCV as TraceNormCV
 
 __all__ = [
     "ClusteredTasks",
     "ClusteredTasksClassifier",
     "DeviationForm",
+    "DirtyModel",
+    "DirtyModelClassifier",
     "FusedSparseGroupLasso",
     "FusedSparseGroupLassoClassifier",
     "GraphRegularized",
@@ -43,6 +53,11 @@ __all__ = [
     "MeanRegularized",
     "MeanRegularizedCV",
     "MeanRegularizedClassifier",
+    "MultiStageFeature",
+    "MultiTaskGroupLasso",
+    "MultiTaskGroupLassoClassifier",
+    "MultiTaskLasso1",
+    "MultiTaskLasso1Classifier",
     "RobustFeature",
     "RobustFeatureClassifier",
     "RobustLowRank",
@@ -57,6 +72,7 @@ __all__ = [
     "TemporalGroupLasso",
     "TemporalGroupLassoClassifier",
     "TraceNorm",
+    "TraceNormCV",
     "TraceNormClassifier",
     "correlation_graph",
     "deviation_form",

@@ -16,6 +16,7 @@ __getattr__, __dir__, __all__ = attach(
         "PartSum": "penalties.part_sum",
         "Penalty": "penalties.base",
         "RiskPoint": "certificate",
+        "RowGroups": "penalties.row_groups",
         "RowNorm": "penalties.row_norm",
         "Solution": "data",
         "SparseGroup": "penalties.sparse_group",

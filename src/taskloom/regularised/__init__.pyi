@@ -18,6 +18,7 @@ from taskloom.regularised.penalties.elastic import with_ridge as with_ridge
 from taskloom.regularised.penalties.entry import EntryNorm as EntryNorm
 from taskloom.regularised.penalties.fused import FusedRows as FusedRows
 from taskloom.regularised.penalties.part_sum import PartSum as PartSum
+from taskloom.regularised.penalties.row_groups import RowGroups as RowGroups
 from taskloom.regularised.penalties.row_norm import RowNorm as RowNorm
 from taskloom.regularised.penalties.sparse_group import SparseGroup as SparseGroup
 from taskloom.regularised.penalties.spectral_box import SpectralBox as SpectralBox
@@ -41,6 +42,7 @@ __all__ = [
     "PartSum",
     "Penalty",
     "RiskPoint",
+    "RowGroups",
     "RowNorm",
     "Solution",
     "SparseGroup",

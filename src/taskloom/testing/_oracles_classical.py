@@ -25,13 +25,23 @@ from pathlib import Path
 import numpy as np
 
 from taskloom.errors import DataError, TaskloomError
-from taskloom.testing import _oracles_classical_couplings, _oracles_classical_kernels, _oracles_classical_parts
+from taskloom.testing import (
+    _oracles_classical_couplings,
+    _oracles_classical_kernels,
+    _oracles_classical_parts,
+    _oracles_classical_rows,
+)
 from taskloom.testing._oracles_base import Outcome, Parameters, Unsupported
 from taskloom.testing._oracles_classical_base import Array, Case, Method
 
 __all__ = ["METHODS", "check_arrays"]
 
-_FAMILIES = (_oracles_classical_couplings, _oracles_classical_kernels, _oracles_classical_parts)
+_FAMILIES = (
+    _oracles_classical_couplings,
+    _oracles_classical_kernels,
+    _oracles_classical_parts,
+    _oracles_classical_rows,
+)
 METHODS: Mapping[str, Method] = {name: method for family in _FAMILIES for name, method in family.METHODS.items()}
 
 TOLERANCES: Mapping[str, float] = {"obj": 1e-8, "A": 1e-5, "b": 1e-5, "lambda_max": 1e-8}

@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from taskloom.regularised import LogisticRisk, SquaredRisk, TaskData, largest_alpha
+from taskloom.task_column import fit_rows, loss_factors
 from taskloom.testing._oracles_base import Parameters, Unsupported
 
-__all__ = ["Case", "Method", "certified", "fit_case", "load_school"]
+__all__ = ["Case", "Method", "certified", "fit_case", "fit_school", "is_classes", "largest_strength", "load_school"]
 
 Array = NDArray[np.float64]
 TOLERANCE = 1e-13  # of the solvers: the files ask for objectives to 1e-8
@@ -99,7 +101,7 @@ def fit_case(case: Case, estimator: Any) -> Any:
     """Fit an estimator on the data of a case, accurately, with the loss weights and the intercept of its key."""
     X, y = case.table
     known = estimator.get_params()
-    changes = {"task_feature": 0 if case.is_long else None, "tol": TOLERANCE, "max_iter": 100_000}
+    changes: dict[str, Any] = {"task_feature": 0 if case.is_long else None, "tol": TOLERANCE, "max_iter": 100_000}
     changes |= {"fit_intercept": case.fit_intercept, "loss_weights": case.loss_weights}
     return estimator.set_params(**{name: value for name, value in changes.items() if name in known}).fit(X, y)
 
@@ -126,3 +128,40 @@ def load_school(case: Case) -> tuple[Array, Array]:
     designs, targets = list(content["X"].ravel()), list(content["Y"].ravel())
     tasks = np.repeat(np.arange(len(designs)), [len(design) for design in designs])
     return np.column_stack([tasks, np.concatenate(designs)]), np.concatenate(targets).ravel()
+
+
+def is_classes(case: Case) -> bool:
+    """Whether the labels of a case are two classes."""
+    return case.params.get("loss") == "logistic" or set(np.unique(case.table[1])) == {-1.0, 1.0}
+
+
+def largest_strength(case: Case, estimator: Any, penalty: Any) -> float:
+    """By how much the penalty has to be multiplied for all coefficients to become 0.
+
+    Args:
+        case: with data, loss weights and intercept.
+        estimator: regressor or classifier.
+        penalty: of strength 1.
+    """
+    X, y = case.table
+    rows = fit_rows(estimator.set_params(task_feature=0 if case.is_long else None), X, y=y)
+    factors = loss_factors(rows, case.loss_weights)
+    weights = tuple(c * s for c, s in zip(factors, rows.sample_weights, strict=True))
+    data = TaskData(rows.designs, rows.targets, weights, case.fit_intercept)
+    return largest_alpha(LogisticRisk(data) if is_classes(case) else SquaredRisk(data), penalty)
+
+
+def fit_school(case: Case, estimator: Any, *, factor: float) -> dict[str, Array]:
+    """Fit the School data with weight 1 for every sample: tasks weigh as much as their numbers of samples.
+
+    Args:
+        case: an entry of School.
+        estimator: what to fit.
+        factor: 2 where the objective of the file has squares without 1/2.
+    """
+    X, y = load_school(case)
+    sizes = np.unique(X[:, 0], return_counts=True)[1]
+    fitted = estimator.set_params(
+        task_feature=0, fit_intercept=False, loss_weights=sizes, tol=1e-9, max_iter=100_000
+    ).fit(X, y)
+    return {"obj": np.asarray(factor * fitted.objective_), "A": fitted.coef_.T}
