@@ -187,6 +187,39 @@ def test_a_loader_cannot_be_divided(multi_label):
         tl.fit(model, (loader, loader), schedule=SHORT)
 
 
+class ComesApart(PartialSharing):
+    """One encoder, which becomes one for each task."""
+
+    def __init__(self, tasks) -> None:
+        torch.manual_seed(0)
+        super().__init__([lambda: MLP(6, hidden=(5,))], tasks, table=[{task.name: 0 for task in tasks}])
+
+    def phases(self):
+        yield Phase(name="together", epochs=1, derives=True)
+        yield Phase(name="apart")
+
+    def derive(self):
+        return PartialSharing(
+            list(self.stages[0]), self.task_objects, table=[{task: task for task in self.tasks}], same_start=True
+        )
+
+
+@pytest.mark.parametrize("make", [tl.equal, tl.pcgrad, lambda: tl.graddrop(seed=1)], ids=["equal", "pcgrad", "rows"])
+def test_tasks_may_come_apart_on_the_way(multi_label, make):
+    """Where no parameter is shared any more there is nothing to measure or balance, and each task goes on alone."""
+    model = ComesApart(multi_label.tasks)
+    result = tl.fit(
+        model, multi_label, balancer=make(), schedule=Schedule(max_epochs=2, batch_size=16, measure_every=1)
+    )
+    assert list(result.model.shared_parameters()) == []
+    assert result.history.epochs == 3
+    assert result.history.measured == (0,)
+    apart = tl.fit(model.derive(), multi_label, schedule=Schedule(max_epochs=1, measure_every=1))
+    assert apart.history.measured == ()
+    with pytest.raises(ValueError, match="nothing to balance"):
+        tl.fit(model.derive(), multi_label, balancer=tl.pcgrad(), schedule=Schedule(max_epochs=1))
+
+
 def test_fresh_weights_are_new_and_follow_the_seed(multi_label):
     def start_of_second(seed, *, fresh):
         states = []

@@ -85,6 +85,8 @@ class MultiTaskModule(pl.LightningModule):
         self._weighs_losses = not balancer.needs_gramian and balancer.head_gradient == "weighted"
         self._second_look = SecondLook(model, tasks) if balancer.observes else None
         self.phase = Phase(name="train")
+        self.may_come_apart = False  # a model that is trained in phases may end with nothing shared
+        self._meets = True  # whether gradients of several tasks meet in parameters that learn in this phase
         self.draws_seed = 0
         self._optimisers: dict[object, torch.optim.Optimizer] = {}
         self.measures_next_step = False
@@ -140,8 +142,7 @@ class MultiTaskModule(pl.LightningModule):
             self.diverged = True
             return None
         if self.measures_next_step:
-            meets = "shared" in self.phase.train
-            self.last_gramian = self._gramian(self._present(losses, here)) if meets else None
+            self.last_gramian = self._gramian(self._present(losses, here)) if self._meets else None
         self.__dict__["last_step"] = (losses.detach(), self._weights_of_all(active, all(here)), active)
         if self._logs:
             self._log_step()
@@ -186,7 +187,8 @@ class MultiTaskModule(pl.LightningModule):
         """What the balancer makes of the losses; None where losses or gradients are not finite."""
         if self._weighs_losses and all(here) and ranks() == 1:
             scalar = self._weighted(losses)
-        elif "shared" not in self.phase.train:  # task gradients meet nowhere: each part learns from its own
+        elif not self._meets and ("shared" not in self.phase.train or self.may_come_apart):
+            # task gradients meet nowhere: each part learns from its own
             scalar = losses.sum()
         else:
             skipped = self.balancer.n_skipped
@@ -275,6 +277,7 @@ class MultiTaskModule(pl.LightningModule):
         A phase that comes again finds the moments that it left.
         """
         learning = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        self._meets = "shared" in self.phase.train and any(True for _ in self.model.shared_parameters())
         key = (self.phase.optimiser, tuple(map(id, learning)))
         if key not in self._optimisers or self.phase.inherits is not None:
             made = self._new_optimiser(learning)

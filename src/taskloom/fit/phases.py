@@ -83,6 +83,7 @@ def _run(
     seed: int,
 ) -> FitResult:
     """The phases of :func:`run_phases`, one after another."""
+    module.may_come_apart = True
     results: list[FitResult] = []
     for position, phase in enumerate(module.model.phases()):
         if phase.on_enter is not None:
