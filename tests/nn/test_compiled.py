@@ -89,12 +89,11 @@ def test_training_is_one_graph(name: str) -> None:
             torch.testing.assert_close(two.grad, one.grad, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["HardSharing", "MMoE"])
-def test_compiled_to_machine_code(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_compiled_to_machine_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if not any(map(shutil.which, ("c++", "g++", "clang++"))):
         pytest.skip("torch's inductor writes C++, and there is no C++ compiler here")
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
-    small = next(small for small in SMALL if small.name == name)
+    small = next(small for small in SMALL if small.name == "MMoE")
     model = small.build().eval()
     with torch.no_grad():
         assert_same(torch.compile(model, fullgraph=True)(small.inputs), model(small.inputs), rtol=1e-5, atol=1e-6)
