@@ -5,8 +5,11 @@ from taskloom.linear.clustered import ClusteredTasks as ClusteredTasks
 from taskloom.linear.clustered import ClusteredTasksClassifier as ClusteredTasksClassifier
 from taskloom.linear.dirty import DirtyModel as DirtyModel
 from taskloom.linear.dirty import DirtyModelClassifier as DirtyModelClassifier
+from taskloom.linear.dirty_cv import DirtyModelCV as DirtyModelCV
 from taskloom.linear.fused_sparse_group_lasso import FusedSparseGroupLasso as FusedSparseGroupLasso
 from taskloom.linear.fused_sparse_group_lasso import FusedSparseGroupLassoClassifier as FusedSparseGroupLassoClassifier
+from taskloom.linear.go_mtl import GOMTL as GOMTL
+from taskloom.linear.go_mtl import GOMTLClassifier as GOMTLClassifier
 from taskloom.linear.graph import correlation_graph as correlation_graph
 from taskloom.linear.graph import difference_graph as difference_graph
 from taskloom.linear.graph import graph_laplacian as graph_laplacian
@@ -14,6 +17,7 @@ from taskloom.linear.graph_regularized import GraphRegularized as GraphRegulariz
 from taskloom.linear.graph_regularized import GraphRegularizedClassifier as GraphRegularizedClassifier
 from taskloom.linear.group_lasso import MultiTaskGroupLasso as MultiTaskGroupLasso
 from taskloom.linear.group_lasso import MultiTaskGroupLassoClassifier as MultiTaskGroupLassoClassifier
+from taskloom.linear.group_lasso_cv import MultiTaskGroupLassoCV as MultiTaskGroupLassoCV
 from taskloom.linear.hierarchical_bayes import HierarchicalBayes as HierarchicalBayes
 from taskloom.linear.lasso import MultiTaskLasso1 as MultiTaskLasso1
 from taskloom.linear.lasso import MultiTaskLasso1Classifier as MultiTaskLasso1Classifier
@@ -44,9 +48,12 @@ __all__ = [
     "ClusteredTasksClassifier",
     "DeviationForm",
     "DirtyModel",
+    "DirtyModelCV",
     "DirtyModelClassifier",
     "FusedSparseGroupLasso",
     "FusedSparseGroupLassoClassifier",
+    "GOMTL",
+    "GOMTLClassifier",
     "GraphRegularized",
     "GraphRegularizedClassifier",
     "HierarchicalBayes",
@@ -55,6 +62,7 @@ __all__ = [
     "MeanRegularizedClassifier",
     "MultiStageFeature",
     "MultiTaskGroupLasso",
+    "MultiTaskGroupLassoCV",
     "MultiTaskGroupLassoClassifier",
     "MultiTaskLasso1",
     "MultiTaskLasso1Classifier",

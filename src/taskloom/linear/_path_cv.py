@@ -2,6 +2,7 @@ r"""Choosing a strength by cross-validation along paths: what the ``CV`` estimat
 
 The strengths go down from the smallest one that makes all coefficients 0 on all rows. In every fold the path is solved
 on the other folds, each solution starting from the one before; the rows of the fold are then predicted by all of them.
+With many more rows than features the Gram matrices of the other folds are those of all rows minus those of the fold.
 """
 
 from __future__ import annotations
@@ -19,8 +20,10 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import check_cv
 
 from taskloom.errors import DataError
+from taskloom.linear._fold_sums import FoldSums
 from taskloom.linear.base import TaskLinearModel, TaskRegressor, check_number
 from taskloom.regularised.data import Solution, TaskData
+from taskloom.regularised.moments import MomentRisk
 from taskloom.regularised.risk import SquaredRisk
 from taskloom.regularised.solve import largest_alpha, path, solve
 from taskloom.task_column import TaskRows, TaskStratifiedKFold, loss_factors
@@ -88,8 +91,9 @@ class PathCV(TaskRegressor, TaskLinearModel):
         if self.average not in ("micro", "macro"):
             raise DataError(f'average={self.average!r}; expected "micro" or "macro"')
         self.alphas_ = self._path(rows, data)
+        sums = FoldSums.of(rows, fit_intercept=bool(self.fit_intercept))
         folds = list(self._folds(rows))
-        found = Parallel(n_jobs=self.n_jobs)(delayed(self._errors)(rows, is_training) for is_training in folds)
+        found = Parallel(n_jobs=self.n_jobs)(delayed(self._errors)(rows, is_training, sums) for is_training in folds)
         self.mse_path_ = np.column_stack([errors for errors, _ in found])
         self._report(sum(number for _, number in found))
         self.alpha_ = self._choose()
@@ -133,15 +137,20 @@ class PathCV(TaskRegressor, TaskLinearModel):
         for train, _ in splits:
             yield tuple(np.isin(own, train) for own in rows.rows)
 
-    def _errors(self, rows: TaskRows, is_training: Masks) -> tuple[Array, int]:
+    def _errors(self, rows: TaskRows, is_training: Masks, sums: FoldSums | None) -> tuple[Array, int]:
         """Mean squared errors of the held-out samples, (alphas,), and the number of fits that stopped early."""
-        training = _taking(rows, is_training)
+        training, test = _taking(rows, is_training), _taking(rows, tuple(~mask for mask in is_training))
         factors = loss_factors(training, self.loss_weights)
-        weights = tuple(factor * one for factor, one in zip(factors, training.sample_weights, strict=True))
-        data = TaskData(training.designs, training.targets, weights, bool(self.fit_intercept))
+        if sums is None:
+            weights = tuple(factor * one for factor, one in zip(factors, training.sample_weights, strict=True))
+            data = TaskData(training.designs, training.targets, weights, bool(self.fit_intercept))
+            risk: SquaredRisk | MomentRisk = SquaredRisk(data)
+        else:
+            risk = sums.without(test, factors)
         penalties = [self._penalty_at(alpha, rows.n_tasks, rows.n_features) for alpha in self.alphas_]
-        solutions = path(SquaredRisk(data), penalties, tol=self.tol, max_iterations=int(self.max_iter))
-        test = _taking(rows, tuple(~mask for mask in is_training))
+        solutions = path(risk, penalties, tol=self.tol, max_iterations=int(self.max_iter))
+        if sums is not None:
+            solutions = [sums.shifted_back(solution) for solution in solutions]
         squares, totals = self._squares(test, solutions, is_known=training.observed)
         if not totals.any():
             raise DataError("a fold of cv has no sample to predict; use fewer folds")

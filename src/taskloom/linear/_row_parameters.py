@@ -11,7 +11,7 @@ from taskloom.errors import DataError
 from taskloom.regularised.penalties.row_groups import RowGroups
 from taskloom.regularised.penalties.row_norm import RowNorm
 
-__all__ = ["check_power", "norm_of_rows"]
+__all__ = ["check_power", "middle_ratio", "norm_of_rows"]
 
 Array = NDArray[np.float64]
 
@@ -74,6 +74,21 @@ def check_power(name: str, value: Any) -> float:
     if not is_number or not value >= 1:
         raise DataError(f"{name}={value!r}; expected a number from 1 to infinity")
     return float(value)
+
+
+def middle_ratio(n_tasks: int, q: float) -> float:
+    """``alpha_shared / alpha_specific`` in the middle of where both parts are of use, on a logarithmic scale.
+
+    Args:
+        n_tasks: T.
+        q: norm of the rows.
+
+    Example:
+        >>> middle_ratio(4, np.inf), middle_ratio(16, 2.0)
+        (2.0, 2.0)
+    """
+    dual = 1.0 if np.isinf(q) else np.inf if q == 1 else q / (q - 1)
+    return float(n_tasks ** (1 / (2 * dual)))
 
 
 def _numbers(name: str, values: Any, n_features: int, *, least: float) -> Array:

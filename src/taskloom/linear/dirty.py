@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from taskloom.linear._row_parameters import check_power
+from taskloom.linear._row_parameters import check_power, middle_ratio
 from taskloom.linear._two_parts import TwoPartModel, parts_of
 from taskloom.linear.base import TaskClassifier, TaskRegressor, check_number
 from taskloom.regularised.data import Solution
@@ -62,21 +62,6 @@ class _DirtyModel(TwoPartModel):
     def _store(self, rows: TaskRows, solution: Solution) -> None:
         super()._store(rows, solution)
         self.coef_shared_, self.coef_specific_ = parts_of(solution)
-
-
-def middle_ratio(n_tasks: int, q: float) -> float:
-    """``alpha_shared / alpha_specific`` in the middle of where both parts are of use, on a logarithmic scale.
-
-    Args:
-        n_tasks: T.
-        q: norm of the rows.
-
-    Example:
-        >>> middle_ratio(4, np.inf), middle_ratio(16, 2.0)
-        (2.0, 2.0)
-    """
-    dual = 1.0 if np.isinf(q) else np.inf if q == 1 else q / (q - 1)
-    return float(n_tasks ** (1 / (2 * dual)))
 
 
 class DirtyModel(TaskRegressor, _DirtyModel):

@@ -13,6 +13,8 @@ __getattr__, __dir__, __all__ = attach(
         "LogisticDual": "certificate",
         "LogisticPoint": "logistic_risk",
         "LogisticRisk": "logistic_risk",
+        "MomentRisk": "moments",
+        "Moments": "moments",
         "PartSum": "penalties.part_sum",
         "Penalty": "penalties.base",
         "RiskPoint": "certificate",

@@ -8,6 +8,8 @@ from taskloom.regularised.data import Solution as Solution
 from taskloom.regularised.data import TaskData as TaskData
 from taskloom.regularised.logistic_risk import LogisticPoint as LogisticPoint
 from taskloom.regularised.logistic_risk import LogisticRisk as LogisticRisk
+from taskloom.regularised.moments import MomentRisk as MomentRisk
+from taskloom.regularised.moments import Moments as Moments
 from taskloom.regularised.penalties.base import Penalty as Penalty
 from taskloom.regularised.penalties.column_norm import ColumnNorm as ColumnNorm
 from taskloom.regularised.penalties.coupled import Coupled as Coupled
@@ -39,6 +41,8 @@ __all__ = [
     "LogisticDual",
     "LogisticPoint",
     "LogisticRisk",
+    "MomentRisk",
+    "Moments",
     "PartSum",
     "Penalty",
     "RiskPoint",

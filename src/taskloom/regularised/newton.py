@@ -25,7 +25,7 @@ from taskloom.regularised.proximal_gradient import solve_by_proximal_gradient
 from taskloom.regularised.risk import SquaredRisk
 from taskloom.regularised.working_set import Reached, is_separable, restricted, solve_on_working_sets
 
-__all__ = ["solve_logistic"]
+__all__ = ["expanded", "solve_logistic"]
 
 Rows: TypeAlias = NDArray[np.intp]
 Parts: TypeAlias = tuple[Array, ...]
@@ -74,7 +74,7 @@ def _newton(risk: LogisticRisk, penalty: AnyPenalty, *, start: Parts, target: fl
         gap = measured.objective - bound
         if gap <= target or iteration == max_iterations:
             break
-        expansion = SquaredRisk(_expanded(risk, point), risk.free).least_squares
+        expansion = SquaredRisk(expanded(risk, point), risk.free).least_squares
         goal = solve_least_squares(
             expansion, penalty, start=parts, target=_FORCING * gap, max_iterations=max_iterations
         ).parts
@@ -90,7 +90,7 @@ def _newton(risk: LogisticRisk, penalty: AnyPenalty, *, start: Parts, target: fl
     return Reached(parts, measured.objective, gap, iteration)
 
 
-def _expanded(risk: LogisticRisk, point: LogisticPoint) -> TaskData:
+def expanded(risk: LogisticRisk, point: LogisticPoint) -> TaskData:
     """Least squares whose value and gradient at the point are those of the risk, up to a constant."""
     curvatures = np.maximum(point.curvatures, _FLATTEST * risk.weights)
     with np.errstate(invalid="ignore", divide="ignore"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,20 +12,23 @@ from taskloom.regularised._measure import AnyPenalty, measure
 from taskloom.regularised.data import Array, Solution
 from taskloom.regularised.least_squares import solve_least_squares
 from taskloom.regularised.logistic_risk import LogisticRisk
+from taskloom.regularised.moments import MomentRisk
 from taskloom.regularised.newton import solve_logistic
 from taskloom.regularised.penalties.part_sum import PartSum
 from taskloom.regularised.penalties.row_norm import RowNorm
 from taskloom.regularised.risk import SquaredRisk
 from taskloom.regularised.working_set import Reached
 
-__all__ = ["largest_alpha", "path", "solve"]
+__all__ = ["AnyRisk", "largest_alpha", "path", "solve"]
+
+AnyRisk: TypeAlias = SquaredRisk | MomentRisk | LogisticRisk
 
 _ROUNDING = 1e-12  # thresholds that are above 1 by no more than this are 1
 _TIGHTER = (1e-3, 1e-6, 1e-9)  # tolerances, as shares of the one asked for
 
 
 def solve(
-    risk: SquaredRisk | LogisticRisk,
+    risk: AnyRisk,
     penalty: AnyPenalty,
     *,
     tol: float = 1e-6,
@@ -77,12 +81,12 @@ def solve(
 
 
 def _minimise(
-    risk: SquaredRisk | LogisticRisk, penalty: AnyPenalty, start: tuple[Array, ...], target: float, max_iterations: int
+    risk: AnyRisk, penalty: AnyPenalty, start: tuple[Array, ...], target: float, max_iterations: int
 ) -> Reached:
-    if isinstance(risk, SquaredRisk):
-        problem = risk.least_squares
-        return solve_least_squares(problem, penalty, start=start, target=target, max_iterations=max_iterations)
-    return solve_logistic(risk, penalty, start=start, target=target, max_iterations=max_iterations)
+    if isinstance(risk, LogisticRisk):
+        return solve_logistic(risk, penalty, start=start, target=target, max_iterations=max_iterations)
+    problem = risk.least_squares
+    return solve_least_squares(problem, penalty, start=start, target=target, max_iterations=max_iterations)
 
 
 def _free_rows(penalty: AnyPenalty, n_features: int) -> NDArray[np.intp]:
@@ -101,7 +105,7 @@ def _without(part: Array, free: NDArray[np.intp]) -> Array:
     return result
 
 
-def largest_alpha(risk: SquaredRisk | LogisticRisk, penalty: AnyPenalty) -> float:
+def largest_alpha(risk: AnyRisk, penalty: AnyPenalty) -> float:
     """By how much a penalty has to be multiplied for all coefficients to become 0.
 
     For a penalty with strength 1 it is the largest alpha of a path. With several strengths it is their common factor.
@@ -125,7 +129,7 @@ def largest_alpha(risk: SquaredRisk | LogisticRisk, penalty: AnyPenalty) -> floa
 
 
 def path(
-    risk: SquaredRisk | LogisticRisk,
+    risk: AnyRisk,
     penalties: Sequence[AnyPenalty],
     *,
     tol: float = 1e-6,
