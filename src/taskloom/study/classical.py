@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from taskloom.data.table import MultiTaskData
-from taskloom.study.candidate import Candidate
+from taskloom.study.candidate import Candidate, Family
 from taskloom.study.plans.classical import Case, TogetherEstimators, strength_space
 from taskloom.study.space import Choice, LogRange, Parameter, Range
 
@@ -25,6 +25,31 @@ def _mean_regularised(case: Case) -> Any:
 
     kind = MeanRegularizedClassifier if case.is_binary else MeanRegularized
     return kind(case.number("alpha"), coupling=case.number("coupling"), **case.common)
+
+
+def _lasso(case: Case) -> Any:
+    from taskloom.linear import MultiTaskLasso1, MultiTaskLasso1Classifier
+
+    return (MultiTaskLasso1Classifier if case.is_binary else MultiTaskLasso1)(1.0, **case.common)
+
+
+def _group_lasso(case: Case) -> Any:
+    from taskloom.linear import MultiTaskGroupLasso, MultiTaskGroupLassoClassifier
+
+    return (MultiTaskGroupLassoClassifier if case.is_binary else MultiTaskGroupLasso)(1.0, **case.common)
+
+
+def _dirty(case: Case) -> Any:
+    from taskloom.linear import DirtyModel, DirtyModelClassifier
+
+    kind = DirtyModelClassifier if case.is_binary else DirtyModel
+    return kind(case.n_tasks ** case.number("ratio"), alpha_specific=1.0, **case.common)
+
+
+def _multi_stage(case: Case) -> Any:
+    from taskloom.linear import MultiStageFeature
+
+    return MultiStageFeature(case.number("alpha"), theta=case.number("theta"), **case.common)
 
 
 def _trace_norm(case: Case) -> Any:
@@ -114,11 +139,15 @@ def _reweighting(case: Case) -> Any:
 
 
 def _alpha() -> Parameter:
-    return LogRange("alpha", 1e-4, 10.0, default=0.03)
+    return LogRange("alpha", 1e-5, 10.0, default=0.03)
 
 
 def _coupling_space(data: MultiTaskData) -> Sequence[Parameter]:
     return [_alpha(), LogRange("coupling", 1.0, 1e4, default=100.0)]
+
+
+def _stage_space(data: MultiTaskData) -> Sequence[Parameter]:
+    return [LogRange("alpha", 1e-4, 1.0, default=0.01), LogRange("theta", 0.01, 10.0, default=0.3)]
 
 
 def _squared_trace_space(data: MultiTaskData) -> Sequence[Parameter]:
@@ -165,7 +194,7 @@ def classical() -> tuple[Candidate, ...]:
 
     Example:
         >>> [candidate.name for candidate in classical()][:2]
-        ['mean_regularised', 'trace_norm']
+        ['mean_regularised', 'lasso']
     """
     argyriou = "A. Argyriou, T. Evgeniou, M. Pontil, Machine Learning 73, 2008"
     return (
@@ -176,6 +205,36 @@ def classical() -> tuple[Candidate, ...]:
             TogetherEstimators(_mean_regularised, _coupling_space),
             "T. Evgeniou, M. Pontil, KDD 2004",
             in_default=True,
+        ),
+        _candidate(
+            "lasso",
+            "lasso",
+            "A sparse linear model per task; strengths are common, nothing else.",
+            TogetherEstimators(_lasso, scaled=("alpha",)),
+            "R. Tibshirani, JRSS B 58, 1996",
+            family="baseline",
+        ),
+        _candidate(
+            "group_lasso",
+            "group lasso (l1/l2)",
+            "Linear models of the same few features.",
+            TogetherEstimators(_group_lasso, scaled=("alpha",)),
+            "G. Obozinski, B. Taskar, M. Jordan, Statistics and Computing 20, 2010",
+            in_default=True,
+        ),
+        _candidate(
+            "dirty_model",
+            "dirty model",
+            "Linear models of the same few features, and of features that single tasks add.",
+            TogetherEstimators(_dirty, _ratio_space, scaled=("alpha_shared", "alpha_specific")),
+            "A. Jalali, P. Ravikumar, S. Sanghavi, C. Ruan, NIPS 2010",
+        ),
+        _candidate(
+            "multi_stage_feature",
+            "multi-stage features",
+            "Linear models of the same few features, which are free of the penalty once they are found.",
+            TogetherEstimators(_multi_stage, _stage_space, takes_classes=False),
+            "P. Gong, J. Ye, C. Zhang, NIPS 2012",
         ),
         _candidate(
             "trace_norm",
@@ -251,8 +310,15 @@ def classical() -> tuple[Candidate, ...]:
 
 
 def _candidate(
-    name: str, title: str, summary: str, plan: TogetherEstimators, source: str, *, in_default: bool = False
+    name: str,
+    title: str,
+    summary: str,
+    plan: TogetherEstimators,
+    source: str,
+    *,
+    family: Family = "joint",
+    in_default: bool = False,
 ) -> Candidate:
     return Candidate(
-        name=name, title=title, summary=summary, family="joint", plan=plan, source=source, in_default=in_default
+        name=name, title=title, summary=summary, family=family, plan=plan, source=source, in_default=in_default
     )

@@ -59,7 +59,7 @@ Make = Callable[[Case], Any]
 
 def strength_space(data: MultiTaskData) -> Sequence[Parameter]:
     """Strength of a penalty as a share of that at which all coefficients are zero."""
-    return [LogRange("strength", 1e-3, 1.0, default=0.1)]
+    return [LogRange("strength", 1e-3, 1.0, default=0.03)]
 
 
 @dataclass(frozen=True)
