@@ -3,7 +3,19 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from taskloom.nn import MLP, HardSharing, Independent, PartialSharing, layer_macs, macs, sharing_table
+from taskloom.nn import (
+    MLP,
+    NDDR,
+    CrossStitch,
+    HardSharing,
+    Independent,
+    PartialSharing,
+    PerceiverIO,
+    Sluice,
+    layer_macs,
+    macs,
+    sharing_table,
+)
 from taskloom.task import Regression, Task
 
 
@@ -52,6 +64,28 @@ def test_mode_and_hooks_are_restored() -> None:
     macs(net, torch.zeros(1, 3))
     assert [part.training for part in net] == [False, True]
     assert not net[0]._forward_hooks
+
+
+def test_units_that_mix_networks() -> None:
+    """``C`` numbers of each of K networks are each made of K (S K, C K) numbers."""
+    tasks = [Task(name=name, kind=Regression()) for name in "abc"]
+    networks, sample = 3 * (4 * 8 + 8 * 8 + 8), torch.zeros(1, 4)
+    assert macs(CrossStitch(MLP(4, (8, 8)), tasks), sample).macs == networks + 3 * 8 * 3
+    found = macs(Sluice(MLP(4, (8, 8)), tasks), sample)
+    assert found.macs == networks + 2 * (3 * 8 * 2 * 3) + 3 * (8 * 2)  # units behind both stages, and sums of stages
+    assert macs(NDDR(MLP(4, (8, 8)), tasks, norm=None), sample).macs == networks + 2 * (3 * 8 * 3 * 8)
+
+
+def test_attention_of_latents() -> None:
+    tasks = [Task(name="a", kind=Regression())]
+    model = PerceiverIO(tasks, in_channels=4, n_latents=3, channels=8, n_blocks=0, n_heads=2)
+    found = macs(model, torch.zeros(2, 5, 4))
+    assert not found.not_counted
+    reading = 3 * 8 * 8 + 2 * 5 * 4 * 8 + 3 * 8 * 8 + 2 * 3 * 5 * 8
+    asking = 8 * 8 + 2 * 3 * 8 * 8 + 8 * 8 + 2 * 3 * 8
+    between = (3 + 1) * 2 * 8 * 8  # perceptrons
+    norms = 3 * 8 + 5 * 4 + 3 * 8 + 8 + 3 * 8 + 8
+    assert found.macs == 2 * (reading + asking + between + norms + 8)
 
 
 def test_models() -> None:

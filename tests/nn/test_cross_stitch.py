@@ -281,6 +281,7 @@ def test_cost_of_one_task_and_of_all() -> None:
     set_units(model, torch.eye(3))
     assert macs(model.export("b"), inputs).by_layer.keys() == {
         *(f"steps.{k}.stages.0.0" for k in range(3)),
+        *(f"steps.{k}.unit" for k in range(2)),  # a network's weight on itself
         "head",
     }
 

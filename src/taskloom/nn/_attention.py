@@ -2,15 +2,39 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from taskloom.errors import TaskError
+from taskloom.nn.cost import layer_macs
 
-__all__ = ["Attention", "CrossAttention", "LearnedTokens", "SelfAttention"]
+__all__ = ["Attention", "CrossAttention", "LearnedTokens", "SelfAttention", "attend"]
 
 _SPREAD = 0.02
+
+
+def attend(
+    queries: Tensor, keys: Tensor, values: Tensor, *, mask: Tensor | None = None, dropout: float = 0.0
+) -> Tensor:
+    """``softmax(q k^T / sqrt(d)) v``, by torch's fused operation where there is one.
+
+    Args:
+        queries: (n, heads, N, d).
+        keys: (n, heads, M, d).
+        values: (n, heads, M, d_v).
+        mask: bool, True where a key counts; broadcast to (n, heads, N, M).
+        dropout: probability of dropping a weight.
+    """
+    if torch.compiler.is_compiling() or torch._C._functorch.maybe_current_level() is None:
+        return functional.scaled_dot_product_attention(queries, keys, values, attn_mask=mask, dropout_p=dropout)
+    # for several networks at once the fused operation is a loop over them
+    scores = queries @ keys.transpose(-1, -2) / queries.shape[-1] ** 0.5
+    if mask is not None:
+        scores = scores.masked_fill(~mask, -torch.inf)
+    return functional.dropout(scores.softmax(-1), dropout) @ values
 
 
 class LearnedTokens(nn.Module):
@@ -71,7 +95,7 @@ class Attention(nn.Module):
         """
         mask = None if ignored is None else ~ignored[:, None, None, :]
         q, k, v = self._heads(self.query(queries)), self._heads(self.key(source)), self._heads(self.value(source))
-        mixed = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        mixed = attend(q, k, v, mask=mask)
         out: Tensor = self.out(mixed.transpose(1, 2).flatten(2))
         return out
 
@@ -144,3 +168,15 @@ class SelfAttention(_Block):
         tokens = tokens + self.attention(normed, normed, ignored=ignored)
         out: Tensor = tokens + self.feed_forward(tokens)
         return out
+
+
+@layer_macs.register
+def _attention_macs(layer: Attention, inputs: tuple[Any, ...], *, output: Any) -> int:
+    """The two products of queries, keys and values; the linear layers are counted as layers of their own."""
+    n_rows, n_queries, _ = output.shape
+    return int(2 * n_rows * n_queries * inputs[1].shape[1] * layer.query.out_features)
+
+
+@layer_macs.register
+def _token_macs(layer: LearnedTokens, inputs: tuple[Any, ...], *, output: Any) -> int:
+    return 0

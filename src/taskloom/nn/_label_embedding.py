@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
+from taskloom.nn.cost import layer_macs
 from taskloom.task import Kind
 
 __all__ = ["LabelEmbedding"]
@@ -33,3 +36,8 @@ class LabelEmbedding(nn.Module):
         if self.n_outputs == 1:
             scores = torch.cat([torch.zeros_like(scores), scores], dim=-1)
         return scores.softmax(-1) @ self.vectors
+
+
+@layer_macs.register
+def _embedding_macs(layer: LabelEmbedding, inputs: tuple[Any, ...], *, output: Any) -> int:
+    return int(output.numel()) * layer.vectors.shape[0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,7 @@ from taskloom.errors import TaskError
 from taskloom.nn._batching import computes_together
 from taskloom.nn._combine import combine, combine_one_by_one
 from taskloom.nn._readout import Readout
+from taskloom.nn.cost import layer_macs
 
 __all__ = ["LayerMixing"]
 
@@ -79,3 +80,9 @@ class LayerMixing(Readout):
         other = super().fresh()
         other.beta.requires_grad_(len(self.start) > 1)
         return other
+
+
+@layer_macs.register
+def _layer_macs(layer: LayerMixing, inputs: tuple[Any, ...], *, output: Any) -> int:
+    """One product per element and stage that is read."""
+    return int(output.numel()) * len(layer.places)

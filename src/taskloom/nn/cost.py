@@ -103,8 +103,8 @@ def macs(module: nn.Module, example: Any) -> Cost:
     """Count the MACs of one forward pass, in evaluation mode, with forward hooks.
 
     Rules: linear layers, convolutions, transposed convolutions and attention by their products; normalisation one per
-    element; look-ups nothing; biases and activations are left out. Products written as bare functions inside a module's
-    ``forward`` are not seen.
+    element; look-ups nothing; biases and activations are left out. Gates, mixing units, conditions and the like have
+    rules of their own; products written as bare functions inside another module's ``forward`` are not seen.
 
     Args:
         module: any module, also a multi-task model.
@@ -134,7 +134,7 @@ def macs(module: nn.Module, example: Any) -> Cost:
     handles = [
         part.register_forward_hook(counter(name))
         for name, part in module.named_modules()
-        if layer_macs.dispatch(type(part)) is not layer_macs.dispatch(nn.Module) or part._parameters
+        if layer_macs.dispatch(type(part)) is not layer_macs.dispatch(nn.Module) or _has_own_parameters(part)
     ]
     modes = [(part, part.training) for part in module.modules()]
     try:
@@ -147,3 +147,9 @@ def macs(module: nn.Module, example: Any) -> Cost:
         for part, training in modes:
             part.training = training
     return Cost(macs=sum(by_layer.values()), by_layer=by_layer, not_counted=tuple(not_counted))
+
+
+def _has_own_parameters(module: nn.Module) -> bool:
+    """Whether a module holds parameters that are not those of a layer below it; lists of parameters are no layers."""
+    lists = (child for child in module.children() if isinstance(child, nn.ParameterList | nn.ParameterDict))
+    return bool(module._parameters) or any(True for one in lists for _ in one.parameters())

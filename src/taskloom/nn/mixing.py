@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from taskloom.errors import TaskError
 from taskloom.nn._batching import computes_together
 from taskloom.nn._combine import combine, combine_matrices, combine_matrices_one_by_one, combine_one_by_one
+from taskloom.nn.cost import layer_macs
 
 __all__ = ["Mixing", "Per"]
 
@@ -298,6 +299,14 @@ class Mixing(nn.Module):
 
     def extra_repr(self) -> str:
         return f"{self.n_tasks}, per={self.per!r}, channels={self.channels}, subspaces={self.subspaces}"
+
+
+@layer_macs.register
+def _mixing_macs(layer: Mixing, inputs: tuple[Any, ...], *, output: Any) -> int:
+    """One product per element that is written and network (and subspace, or channel) that is read."""
+    written = output.numel() if isinstance(output, Tensor) else sum(part.numel() for part in output)
+    per_network = layer.channels or 1 if layer.per == "full" else layer.subspaces
+    return int(written) * layer.n_tasks * per_network
 
 
 def _check_settings(n_tasks: int, per: str, channels: int | None, subspaces: int) -> None:

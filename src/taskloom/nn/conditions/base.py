@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Sequence
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
 from taskloom.errors import TaskError
+from taskloom.nn.cost import layer_macs
 
 __all__ = ["Condition"]
 
@@ -117,3 +118,9 @@ class Condition(nn.Module):
         shape = list(features.shape)
         shape[self.dimension] = vector.shape[1]
         return torch.cat([features, self._aligned(vector, features).expand(shape)], dim=self.dimension)
+
+
+@layer_macs.register
+def _condition_macs(layer: Condition, inputs: tuple[Any, ...], *, output: Any) -> int:
+    """One per element, as normalisation; projections of the vectors are layers of their own."""
+    return int(output.numel())

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
+
+from taskloom.nn.cost import layer_macs
 
 __all__ = ["FeatureTokens"]
 
@@ -43,3 +47,8 @@ class FeatureTokens(nn.Module):
     def forward(self, inputs: Tensor) -> Tensor:
         """(n, M) -> (n, M, C)."""
         return inputs.unsqueeze(-1) * self.weight + self.bias
+
+
+@layer_macs.register
+def _token_macs(layer: FeatureTokens, inputs: tuple[Any, ...], *, output: Any) -> int:
+    return int(output.numel())

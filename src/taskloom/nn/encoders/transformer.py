@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from taskloom.errors import TaskError
+from taskloom.nn._attention import attend
 from taskloom.nn.cost import layer_macs
 from taskloom.nn.encoders._blocks import whole_numbers
 from taskloom.nn.encoders._carry import State, closed, opened
@@ -108,7 +109,7 @@ class _Attention(nn.Module):
         query, key, value = split.permute(2, 0, 3, 1, 4).unbind(0)
         seen = ~rest[0][:, None, None, :] if rest else None
         rate = self.dropout if self.training else 0.0
-        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=seen, dropout_p=rate)
+        mixed = attend(query, key, value, mask=seen, dropout=rate)
         result: Tensor = self.out(mixed.transpose(1, 2).flatten(2))
         return result
 
