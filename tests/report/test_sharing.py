@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 import taskloom as tl
-from taskloom.nn import MLP, HardSharing, MMoE, RelationshipNetwork
+from taskloom.nn import MLP, HardSharing, MMoE, RelationshipNetwork, SharingGraph, SoftOrdering
 from taskloom.report.html import page
 from taskloom.report.reading import read
 from taskloom.report.sections.sharing import sharing
@@ -54,3 +55,18 @@ def test_the_section_is_part_of_the_page(results: Any, make_results: Any) -> Non
     plain = make_results()
     assert sharing(read(plain), plain.settings) is None
     assert 'id="sharing"' not in page(plain)
+
+
+def test_learned_mixtures_and_edges_are_drawn(results: Any) -> None:
+    tasks = [tl.Task(name=entry["name"], kind=tl.Regression()) for entry in results.settings["tasks"]]
+    models = {
+        "pooled": SoftOrdering(lambda: nn.Linear(5, 5), tasks, n_layers=2, stem=MLP(4, (5,))),
+        "soft_sharing": SharingGraph([lambda: MLP(4, (5,)), lambda: MLP(5, (3,)), lambda: MLP(3, (3,))], tasks),
+    }
+    networks = {name: describe_network(model, torch.randn(8, 4)) for name, model in models.items()}
+    written = str(sharing(read(results), {**results.settings, "networks": networks}))
+    assert written.count("<caption>Which layer") == len(tasks)
+    assert "depth 2" in written
+    assert written.count("<caption>What reads which node of depth 1") == 1
+    assert written.count("<caption>What reads which node of depth 3") == 1
+    assert "0.50" in written

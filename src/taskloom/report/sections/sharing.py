@@ -67,6 +67,10 @@ def _drawn(network: Mapping[str, Any]) -> list[Html]:
     for stage, weights in (learned.get("mixing") or {}).items():
         if len(weights) == len(tasks):
             drawn.append(_matrix(f"Who reads whom after stage {stage}", weights, tasks, tasks))
+    for task, depths in (learned.get("mixture") or {}).items():
+        rows = [f"depth {depth + 1}" for depth in range(len(depths))]
+        drawn.append(_matrix(f"Which layer {task} runs where", depths, rows, _numbered("layer", depths)))
+    drawn += _edges(learned.get("edges") or [], tasks)
     return drawn
 
 
@@ -86,6 +90,23 @@ def _map(parts: Sequence[Mapping[str, Any]], tasks: Sequence[str]) -> Html:
             element("p", {"class": "quiet"}, f"and {left} smaller parts") if left else None,
         ]
     )
+
+
+def _edges(levels: Sequence[Sequence[Mapping[str, float]]], tasks: Sequence[str]) -> list[Html]:
+    """Shares of the nodes that every node, and in the end every head, reads: one table per depth of a graph."""
+    found = []
+    for depth, level in enumerate(levels, start=1):
+        parents = sorted({int(parent) for row in level for parent in row})
+        heads = depth == len(levels) and len(level) == len(tasks)
+        rows = list(tasks) if heads else [f"node {place + 1}" for place in range(len(level))]
+        values = [[row.get(str(parent)) for parent in parents] for row in level]
+        columns = [f"node {parent + 1}" for parent in parents]
+        found.append(_matrix(f"What reads which node of depth {depth}", values, rows, columns))
+    return found
+
+
+def _numbered(name: str, rows: Sequence[Sequence[float]]) -> list[str]:
+    return [f"{name} {place + 1}" for place in range(max(map(len, rows), default=0))]
 
 
 def _gates(gates: Mapping[str, Any]) -> list[Html]:
