@@ -54,6 +54,16 @@ def test_learned_structures_are_plain_data(make, learned):
     assert json.loads(json.dumps(described)) == described
 
 
+def test_gates_are_described_on_the_rows_given():
+    """A network that was read from a file has seen no rows yet."""
+    torch.manual_seed(0)
+    model = MMoE(lambda: MLP(4, (5,)), TASKS, n_experts=3).eval()
+    gates = describe_network(model, INPUTS)["learned"]["gates"]
+    for task, (weights,) in model.gate_weights(INPUTS).items():
+        assert gates[task][0]["weights"] == pytest.approx(weights.mean(0).tolist(), abs=1e-6)
+    assert model.describe()["gates"]["c"][0]["weights"] is None  # the network itself is left alone
+
+
 def test_many_tasks_are_counted_only():
     tasks = [tl.Task(name=f"task {k}", kind=tl.Regression()) for k in range(30)]
     described = describe_network(HardSharing(MLP(4, (5,)), tasks), INPUTS)

@@ -39,7 +39,7 @@ def describe_network(model: MultiTaskModel, example: Tensor) -> dict[str, Any]:
         (20, [('encoder', ['a', 'b']), ('head of a', ['a']), ('head of b', ['b'])])
     """
     model = model.eval()
-    said = model.describe()
+    said = _said(model, example)
     row = example[:1]
     with torch.no_grad():
         joint = macs(model, row)
@@ -52,6 +52,18 @@ def describe_network(model: MultiTaskModel, example: Tensor) -> dict[str, Any]:
         "parts": shared_parts(model, example) if few else None,
         "learned": {name: _plain(said[name]) for name in _LEARNED if said.get(name) is not None} if few else {},
     }
+
+
+def _said(model: MultiTaskModel, example: Tensor) -> dict[str, Any]:
+    """What a model says of itself, after its gates have seen the rows: they remember what they saw in training."""
+    said = model.describe()
+    if "gates" not in said:
+        return said
+    seeing = copy.deepcopy(model).train()
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)  # of noisy gates
+        seeing(example)
+    return seeing.eval().describe()
 
 
 def describe_networks(networks: Sequence[MultiTaskModel], example: Tensor) -> dict[str, Any]:

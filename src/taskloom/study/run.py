@@ -39,6 +39,7 @@ Progress = Callable[[float, float, str], None]
 
 _TRIALS_OF_A_ROUND = 16  # trials that are planned at once under a budget of trials
 _TRIALS_OF_A_TIMED_ROUND = 4
+_DESCRIBED_ROWS = 256  # on which gates are looked at for the report
 
 
 @dataclass(frozen=True, eq=False)
@@ -277,7 +278,7 @@ def _networks(folder: RunFolder, candidates: Sequence[Candidate], problem: Probl
     for one in candidates:
         if isinstance(one.plan, NetworkPlan) and (folder.checkpoints / one.name).is_dir():
             stored = load_model(folder.path, candidate=one)
-            found[one.name] = describe_networks(stored.networks, problem.tensors.inputs[:8])
+            found[one.name] = describe_networks(stored.networks, problem.tensors.inputs[:_DESCRIBED_ROWS])
     return found
 
 
