@@ -10,6 +10,7 @@ __getattr__, __dir__, __all__ = attach(
     {
         "ClusteredTasks": "clustered",
         "ClusteredTasksClassifier": "clustered",
+        "CoefficientDisplay": "coefficient_display",
         "DeviationForm": "mean_regularized",
         "DirtyModel": "dirty",
         "DirtyModelCV": "dirty_cv",
@@ -30,6 +31,7 @@ __getattr__, __dir__, __all__ = attach(
         "MultiTaskGroupLassoClassifier": "group_lasso",
         "MultiTaskLasso1": "lasso",
         "MultiTaskLasso1Classifier": "lasso",
+        "RegularisationPathDisplay": "path_display",
         "RobustFeature": "robust_feature",
         "RobustFeatureClassifier": "robust_feature",
         "RobustLowRank": "robust_low_rank",
@@ -41,6 +43,7 @@ __getattr__, __dir__, __all__ = attach(
         "TaskCoupledRidge": "task_coupled_ridge",
         "TaskCoupledRidgeClassifier": "task_coupled_ridge",
         "TaskPrior": "_task_posteriors",
+        "TaskRelationDisplay": "relation_display",
         "TemporalGroupLasso": "temporal_group_lasso",
         "TemporalGroupLassoClassifier": "temporal_group_lasso",
         "TraceNorm": "trace_norm",
@@ -50,5 +53,6 @@ __getattr__, __dir__, __all__ = attach(
         "deviation_form": "mean_regularized",
         "difference_graph": "graph",
         "graph_laplacian": "graph",
+        "largest_strength": "_strength",
     },
 )

@@ -1,8 +1,10 @@
 # Written by tools/write_stubs.py from the names in __init__.py; run `make stubs` after changing those.
 
+from taskloom.linear._strength import largest_strength as largest_strength
 from taskloom.linear._task_posteriors import TaskPrior as TaskPrior
 from taskloom.linear.clustered import ClusteredTasks as ClusteredTasks
 from taskloom.linear.clustered import ClusteredTasksClassifier as ClusteredTasksClassifier
+from taskloom.linear.coefficient_display import CoefficientDisplay as CoefficientDisplay
 from taskloom.linear.dirty import DirtyModel as DirtyModel
 from taskloom.linear.dirty import DirtyModelClassifier as DirtyModelClassifier
 from taskloom.linear.dirty_cv import DirtyModelCV as DirtyModelCV
@@ -27,6 +29,8 @@ from taskloom.linear.mean_regularized import MeanRegularizedClassifier as MeanRe
 from taskloom.linear.mean_regularized import deviation_form as deviation_form
 from taskloom.linear.mean_regularized_cv import MeanRegularizedCV as MeanRegularizedCV
 from taskloom.linear.multi_stage_feature import MultiStageFeature as MultiStageFeature
+from taskloom.linear.path_display import RegularisationPathDisplay as RegularisationPathDisplay
+from taskloom.linear.relation_display import TaskRelationDisplay as TaskRelationDisplay
 from taskloom.linear.robust_feature import RobustFeature as RobustFeature
 from taskloom.linear.robust_feature import RobustFeatureClassifier as RobustFeatureClassifier
 from taskloom.linear.robust_low_rank import RobustLowRank as RobustLowRank
@@ -46,6 +50,7 @@ from taskloom.linear.trace_norm_cv import TraceNormCV as TraceNormCV
 __all__ = [
     "ClusteredTasks",
     "ClusteredTasksClassifier",
+    "CoefficientDisplay",
     "DeviationForm",
     "DirtyModel",
     "DirtyModelCV",
@@ -66,6 +71,7 @@ __all__ = [
     "MultiTaskGroupLassoClassifier",
     "MultiTaskLasso1",
     "MultiTaskLasso1Classifier",
+    "RegularisationPathDisplay",
     "RobustFeature",
     "RobustFeatureClassifier",
     "RobustLowRank",
@@ -77,6 +83,7 @@ __all__ = [
     "TaskCoupledRidge",
     "TaskCoupledRidgeClassifier",
     "TaskPrior",
+    "TaskRelationDisplay",
     "TemporalGroupLasso",
     "TemporalGroupLassoClassifier",
     "TraceNorm",
@@ -86,4 +93,5 @@ __all__ = [
     "deviation_form",
     "difference_graph",
     "graph_laplacian",
+    "largest_strength",
 ]

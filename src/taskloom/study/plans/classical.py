@@ -134,7 +134,9 @@ class TogetherEstimators:
         estimator = self.make(case)
         inputs, targets = group.table
         if self.scaled:
-            whole = case.number("strength") * _largest(estimator, inputs, targets)
+            from taskloom.linear import largest_strength
+
+            whole = case.number("strength") * largest_strength(estimator, inputs, y=targets)
             estimator.set_params(**{name: whole * getattr(estimator, name) for name in self.scaled})
         return estimator.fit(inputs, targets)
 
@@ -243,22 +245,6 @@ def _log_odds(fitted: Any) -> Callable[[np.ndarray], np.ndarray]:
         return odds
 
     return answer
-
-
-def _largest(estimator: Any, inputs: np.ndarray, targets: np.ndarray) -> float:
-    """By how much the penalty of an estimator has to be multiplied for all coefficients to become zero."""
-    from sklearn.base import clone, is_classifier
-
-    from taskloom.regularised import LogisticRisk, SquaredRisk, TaskData, largest_alpha
-    from taskloom.task_column import fit_rows, loss_factors
-
-    estimator = clone(estimator)  # checking rows leaves attributes behind
-    rows = fit_rows(estimator, inputs, y=targets)
-    factors = loss_factors(rows, estimator.loss_weights)
-    weights = tuple(factor * one for factor, one in zip(factors, rows.sample_weights, strict=True))
-    data = TaskData(rows.designs, rows.targets, weights, fit_intercept=True)
-    risk = (LogisticRisk if is_classifier(estimator) else SquaredRisk)(data)
-    return largest_alpha(risk, estimator._penalty(rows.n_tasks, rows.n_features))
 
 
 def _n_parameters(fitted: Any) -> int:
