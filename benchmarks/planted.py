@@ -1,14 +1,13 @@
 """Do architectures that learn who shares what find groups that were planted, and is that worth it?
 
-    python benchmarks/planted.py [--seeds 5] [--trials 6] [--out taskloom-runs/planted]
+    python benchmarks/planted.py [--seeds 5] [--trials 4] [--out taskloom-runs/planted]
     python benchmarks/planted.py --sweep
 
 Every seed plants another set (``taskloom.data.problems.planted_groups``): two groups of three regression tasks on the
 same 2,000 rows, each group on a network of its own. On it ``tl.compare`` tunes every candidate with the same number of
-trials on validation rows (learning rate, weight decay, and what ``_planted/networks.py`` names); then the groups are
-read from the chosen network (``_planted/groups.py``) and compared with the planted ones by the adjusted Rand index.
-Gains over hard sharing are paired by seed. Hard sharing may be twice as wide as the others, so that the number of
-parameters explains no gain of theirs.
+trials on validation rows (learning rate and weight decay); then the groups are read from the chosen network
+(``_planted/groups.py``) and compared with the planted ones by the adjusted Rand index. Gains over hard sharing are
+paired by seed. Hard sharing may be twice as wide as the others, so that the number of parameters explains no gain.
 
 ``--sweep`` trains AdaShare at its defaults under many weights of its sparsity penalty, on the sets of other seeds, and
 shows the test error, how many of six blocks a task runs, and how often the guard against none had to step in.
@@ -42,7 +41,8 @@ from taskloom.study.models import load_model
 from taskloom.study.problem import Problem
 
 HERE = Path(__file__).parent
-SET = {"n_rows": 2000, "noise": 0.1, "correlation": 0.9}
+SET = {"n_rows": 2000, "noise": 0.1, "correlation": 0.95}
+FIRST_SEED = 10  # others were looked at while settings were chosen
 WEIGHTS = (0.0, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 SWEEP_SEEDS = range(100, 105)
 
@@ -61,7 +61,7 @@ def search(chosen: Sequence[tl.Candidate], given: argparse.Namespace) -> dict[st
     agreements: dict[str, list[float]] = {}
     sizes: dict[str, list[int]] = {}
     groups: dict[str, list[list[int]]] = {}
-    for seed in range(given.seeds):
+    for seed in range(FIRST_SEED, FIRST_SEED + given.seeds):
         problem, folder = planted(seed, given.rows), given.out / f"seed-{seed}"
         results = tl.compare(
             problem.data,
@@ -163,7 +163,7 @@ def main() -> None:
     arguments.add_argument("--sweep", action="store_true")
     arguments.add_argument("--only", nargs="*", default=None, help="candidates beside the references")
     arguments.add_argument("--seeds", type=int, default=5)
-    arguments.add_argument("--trials", type=int, default=6)
+    arguments.add_argument("--trials", type=int, default=4)
     arguments.add_argument("--rows", type=int, default=SET["n_rows"])
     arguments.add_argument("--epochs", type=int, default=60)
     arguments.add_argument("--cycles", type=int, default=None, help="of the sweep's searches; default the class's")

@@ -35,7 +35,7 @@ class SoftOrdering(MultiTaskModel):
         stem: module before the first depth that all tasks run, such as a map to the width; default none.
         activation: what follows every mixture; default the ReLU. The layers should have none of their own.
         dropout: probability of dropping a unit after the activation; default 0.
-        score_lr_factor: learning rate of the scores over that of the layers; default 10.
+        score_lr_factor: learning rate of the scores over that of the layers; default 3.
         heads: task name -> head module; default a linear layer by kind of task.
         example: sample input of a layer, only needed when that does not say its ``out_features``.
 
@@ -70,7 +70,7 @@ class SoftOrdering(MultiTaskModel):
         stem: nn.Module | None = None,
         activation: nn.Module | None = None,
         dropout: float = 0.0,
-        score_lr_factor: float = 10.0,
+        score_lr_factor: float = 3.0,
         heads: Mapping[str, nn.Module] | None = None,
         example: Any = None,
     ) -> None:
