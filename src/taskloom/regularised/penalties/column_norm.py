@@ -13,13 +13,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from taskloom.regularised.data import Array
+from taskloom.regularised.penalties.base import Penalty
 from taskloom.solvers.prox.groups import shrink_columns
 
 __all__ = ["ColumnNorm"]
 
 
 @dataclass(frozen=True)
-class ColumnNorm:
+class ColumnNorm(Penalty):
     """Group norm of the tasks.
 
     Args:

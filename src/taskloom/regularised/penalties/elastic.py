@@ -22,7 +22,7 @@ __all__ = ["Elastic", "ElasticRows", "with_ridge"]
 
 
 @dataclass(frozen=True)
-class Elastic:
+class Elastic(Penalty):
     """A penalty plus half the squared coefficients.
 
     Args:

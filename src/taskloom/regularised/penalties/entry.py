@@ -14,13 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taskloom.regularised.data import Array
+from taskloom.regularised.penalties.base import RowSeparable
 from taskloom.solvers.prox.soft import soft_threshold
 
 __all__ = ["EntryNorm"]
 
 
 @dataclass(frozen=True)
-class EntryNorm:
+class EntryNorm(RowSeparable):
     """Elementwise l1 norm.
 
     Args:

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taskloom.regularised.data import Array
+from taskloom.regularised.penalties.base import RowSeparable
 from taskloom.solvers.prox.groups import sparse_shrink_rows
 from taskloom.solvers.prox.variation import smooth_rows
 
@@ -26,7 +27,7 @@ _BISECTIONS = 52
 
 
 @dataclass(frozen=True)
-class FusedRows:
+class FusedRows(RowSeparable):
     """Sparse group penalty with a total variation along the tasks.
 
     Args:

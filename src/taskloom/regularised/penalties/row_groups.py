@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taskloom.regularised.data import Array
+from taskloom.regularised.penalties.base import Penalty
 from taskloom.regularised.penalties.row_norm import RowNorm
 
 __all__ = ["RowGroups"]
@@ -26,7 +27,7 @@ Rows = NDArray[np.intp]
 
 
 @dataclass(frozen=True)
-class RowGroups:
+class RowGroups(Penalty):
     """Norm of groups of rows.
 
     Args:

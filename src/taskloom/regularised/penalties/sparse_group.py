@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taskloom.regularised.data import Array
+from taskloom.regularised.penalties.base import RowSeparable
 from taskloom.solvers.prox.groups import sparse_shrink_rows
 
 __all__ = ["SparseGroup"]
@@ -26,7 +27,7 @@ _MOST_STEPS = 100
 
 
 @dataclass(frozen=True)
-class SparseGroup:
+class SparseGroup(RowSeparable):
     """Elementwise l1 norm plus l1/l2 norm of the rows.
 
     Args:

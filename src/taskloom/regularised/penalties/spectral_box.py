@@ -21,6 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from taskloom.regularised.data import Array
+from taskloom.regularised.penalties.base import Penalty
 from taskloom.solvers.prox.singular_values import on_singular_values, singular_values
 from taskloom.solvers.prox.spectral_box import shrink_in_box, weights_in_box
 
@@ -28,7 +29,7 @@ __all__ = ["SpectralBox"]
 
 
 @dataclass(frozen=True)
-class SpectralBox:
+class SpectralBox(Penalty):
     """The smallest quadratic penalty over task covariances with bounded eigenvalues and a given trace.
 
     Args:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from taskloom.regularised.data import Array
+from taskloom.regularised.penalties.base import Penalty
 from taskloom.solvers.prox.singular_values import (
     project_trace_ball,
     shrink_singular_values,
@@ -31,7 +32,7 @@ def _largest(G: Array) -> float:
 
 
 @dataclass(frozen=True)
-class Trace:
+class Trace(Penalty):
     """Sum of the singular values.
 
     Args:
@@ -61,7 +62,7 @@ class Trace:
 
 
 @dataclass(frozen=True)
-class SquaredTrace:
+class SquaredTrace(Penalty):
     """Half the square of the sum of the singular values.
 
     Args:
@@ -91,7 +92,7 @@ class SquaredTrace:
 
 
 @dataclass(frozen=True)
-class TraceBall:
+class TraceBall(Penalty):
     """A bound on the sum of the singular values.
 
     Args:
