@@ -59,6 +59,7 @@ PARTS = {
     "kernel/gram.py": "what kernel machines are made of",
     "linear/graph.py": "what couplings of tasks are made of",
     "nn/adapters.py": "what networks are made of",
+    "nn/cost.py": "parts say what they cost",
     "nn/cut.py": "what networks are made of",
     "nn/fork.py": "what networks are made of",
     "nn/gates/gate.py": "what networks are made of",

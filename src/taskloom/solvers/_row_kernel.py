@@ -18,9 +18,6 @@ _MOST_STEPS = 10  # proximal steps on one row where its curvature differs betwee
 _MOST_JUMPS = 30
 
 
-# -- one row ----------------------------------------------------------------------------------------------------
-
-
 @compiled
 def _norm(v: Array, q: float) -> float:
     """The l_q norm."""
@@ -174,9 +171,6 @@ def _move_row(
         if is_exact or moved <= 0.1 * first:
             break
     return first > 0.0
-
-
-# -- the state --------------------------------------------------------------------------------------------------
 
 
 @compiled
