@@ -14,8 +14,8 @@ from _classical.problems import Array, Ragged, Shared, relative_gap
 __all__ = ["GAP", "Way", "compete", "processor_time"]
 
 GAP = 1e-6  # relative to the objective at 0, by ``relative_gap``
-_SHORTEST = 0.02  # seconds: shorter runs are repeated
-_MOST_ROUNDS, _BUDGET = 7, 6.0  # seconds of all ways together, on one problem
+_SHORTEST = 0.01  # seconds: shorter runs are repeated
+_MOST_ROUNDS, _BUDGET = 7, 2.0  # seconds of all ways together, on one problem
 _STEPS = 12  # of the tolerance
 
 

@@ -16,11 +16,11 @@ Row = dict[str, Any]
 
 SHARES = (0.5, 0.1, 0.01)  # of the largest alpha
 SHARED = (
-    (100, 200, 5), (100, 200, 100), (100, 2000, 20), (100, 20000, 20), (1000, 200, 5), (1000, 200, 100),
-    (1000, 2000, 20), (5000, 200, 20), (5000, 200, 100), (5000, 1000, 20),
+    (5000, 200, 20), (5000, 200, 100), (5000, 1000, 20), (1000, 200, 5), (1000, 200, 100), (1000, 2000, 20),
+    (100, 200, 5), (100, 200, 100), (100, 2000, 20), (100, 20000, 5),
 )  # fmt: skip
 SHARED_IN_FULL = tuple((n, d, t) for n in (100, 1000, 5000) for d in (200, 2000, 20000) for t in (5, 20, 100))
-RAGGED = ((50, 200, 5), (50, 200, 20), (100, 1000, 10), (200, 100, 20))  # mean samples of a task, features, tasks
+RAGGED = ((50, 200, 5), (50, 200, 20), (200, 100, 20), (100, 1000, 10))  # mean samples of a task, features, tasks
 RAGGED_IN_FULL = (*RAGGED, (500, 200, 20), (100, 5000, 10), (100, 1000, 50), (100, 28, 139))
 LARGE = 5  # times as many samples as features: where Gram matrices should win
 
