@@ -3,21 +3,23 @@
 Measured on a server core of 2023 with OpenBLAS; only ratios matter. Reading a design once costs 0.6 ns per number
 and 0.045 ns more for each vector that it is multiplied with; matrix products cost 0.045 ns per multiplication, half of
 that where the result is symmetric; taking a column out of a design that is stored by rows costs 3 ns per number. The
-compiled loops need 0.1 ns per multiplication.
+compiled loops need 0.1 ns per multiplication. A round of the interpreter around them costs 0.25 ms.
 """
 
 from __future__ import annotations
 
 from taskloom.regularised._least_squares import LeastSquaresOfData
 
-__all__ = ["all_grams", "first_rows", "fits", "gradients", "grams", "prefers_grams"]
+__all__ = ["all_at_once", "all_grams", "first_rows", "fits", "gradients", "grams", "prefers_grams"]
 
 _READ = 0.6
 _PRODUCT = 0.045
 _GATHER = 3.0
 _LOOP = 0.1
+_ROUND = 250_000.0
 _PASSES = 40  # of a typical solution on a set of rows
 _MOST_NUMBERS = 2**27  # in Gram matrices: 1 GiB
+ROWS_AT_ONCE = 600  # with all Gram matrices at hand so many rows need no working set
 
 
 def gradients(problem: LeastSquaresOfData) -> float:
@@ -34,6 +36,17 @@ def all_grams(problem: LeastSquaresOfData) -> float:
 def grams(problem: LeastSquaresOfData, m: int, *, known: int = 0) -> float:
     """Gram matrices of m rows when those of some of them are known."""
     return problem.n_samples * ((m - known) * _GATHER + (m * m - known * known) * _PRODUCT)
+
+
+def all_at_once(problem: LeastSquaresOfData) -> bool:
+    """Whether all Gram matrices cost less than two rounds of a working set, each with what the interpreter adds.
+
+    With few features the loops over rows that stay 0 cost next to nothing, and one call of them does it all.
+    """
+    d = problem.n_features
+    if not problem.is_dense or d > ROWS_AT_ONCE or not fits(problem, d):
+        return False
+    return all_grams(problem) <= 2 * (gradients(problem) + _ROUND)
 
 
 def fits(problem: LeastSquaresOfData, m: int) -> bool:

@@ -50,7 +50,7 @@ def value_of(penalty: AnyPenalty, parts: Sequence[Array]) -> float:
     return penalty.value_of(parts) if isinstance(penalty, PartSum) else penalty.value(parts[0])
 
 
-def measure(point: RiskPoint, penalty: AnyPenalty, parts: Sequence[Array]) -> Measured:
-    """Objective and bound at coefficients whose risk is known."""
+def measure(point: RiskPoint, penalty: AnyPenalty, parts: Sequence[Array], *, gauge: float | None = None) -> Measured:
+    """Objective and bound at coefficients whose risk is known, and perhaps the gauge of its gradients."""
     objective = point.loss + value_of(penalty, parts)
-    return Measured(objective, lower_bound(point.dual, penalty, A=total(parts)), point.dual.G)
+    return Measured(objective, lower_bound(point.dual, penalty, A=total(parts), gauge=gauge), point.dual.G)

@@ -28,6 +28,7 @@ from taskloom.regularised.penalties.coupled import Coupled
 from taskloom.regularised.penalties.elastic import Elastic
 from taskloom.regularised.penalties.entry import EntryNorm
 from taskloom.regularised.penalties.part_sum import PartSum, parts_of
+from taskloom.regularised.penalties.row_norm import RowNorm
 
 __all__ = ["DualPoint", "LogisticDual", "RiskPoint", "SquaredDual", "lower_bound"]
 
@@ -68,9 +69,11 @@ class SquaredDual:
     rests: Array
 
     def data(self, factor: float) -> float:
+        """As :meth:`DualPoint.data`."""
         return factor * float(self.fits.sum()) - factor**2 / 2 * float(self.rests.sum())
 
     def best(self, ridge: float) -> float:
+        """As :meth:`DualPoint.best`."""
         total = float(self.rests.sum()) + ridge
         return max(float(self.fits.sum()) / total, 0.0) if total > 0 else 1.0
 
@@ -104,12 +107,14 @@ class LogisticDual:
     weights: Array
 
     def data(self, factor: float) -> float:
+        """As :meth:`DualPoint.data`."""
         p = factor * self.probabilities
         if p.max(initial=0.0) > 1:
             return -np.inf
         return -float((self.weights * (xlogy(p, p) + xlogy(1 - p, 1 - p))).sum())
 
     def best(self, ridge: float) -> float:
+        """As :meth:`DualPoint.best`."""
         return 1.0
 
 
@@ -130,13 +135,16 @@ class RiskPoint:
     dual: DualPoint
 
 
-def lower_bound(dual: DualPoint, penalty: Penalty | PartSum | Coupled, *, A: Array) -> float:
+def lower_bound(
+    dual: DualPoint, penalty: Penalty | PartSum | Coupled, *, A: Array, gauge: float | None = None
+) -> float:
     """The largest lower bound of the objective that a scaling of the dual point gives.
 
     Args:
         dual: a dual point.
         penalty: of the objective.
         A: the coefficients that the dual point belongs to, shape (d, T).
+        gauge: of its gradients, if it is known.
 
     Returns:
         a number that no value of the objective is below; minus infinity if the point gives none.
@@ -154,7 +162,9 @@ def lower_bound(dual: DualPoint, penalty: Penalty | PartSum | Coupled, *, A: Arr
         with np.errstate(divide="ignore"):
             return dual.best_data_by_task(penalty.alpha / np.abs(dual.G).max(axis=0, initial=0.0))
     parts = parts_of(penalty)
-    most = _inverse(max(part.gauge(dual.G) for part in parts))
+    most = _inverse(max(part.gauge(dual.G) for part in parts) if gauge is None else gauge)
+    if all(isinstance(part, RowNorm) for part in parts) and isinstance(dual, SquaredDual):
+        return dual.data(min(dual.best(0.0), most))  # the conjugates are 0
     factors = {min(1.0, most), min(dual.best(0.0), most)}
     elastic = [part for part in parts if isinstance(part, Elastic)]
     factors |= {_inverse(part.threshold(dual.G)) for part in elastic}

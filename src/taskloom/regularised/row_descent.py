@@ -61,6 +61,9 @@ def solve_by_row_descent(
     """
     found = row_terms(penalty, problem.n_features)
     assert found is not None
+    if isinstance(problem, LeastSquaresOfData) and ("whole" in problem.__dict__ or _costs.all_at_once(problem)):
+        problem = problem.whole
+    first = _costs.first_rows(problem) if isinstance(problem, LeastSquaresOfData) else _costs.ROWS_AT_ONCE
     solver = _RowSolver(problem, *found, most_passes=min(max_iterations, _MOST_PASSES))
     return solve_on_working_sets(
         solver.at,
@@ -69,7 +72,7 @@ def solve_by_row_descent(
         solve_rows=solver.solve,
         target=target,
         max_iterations=max_iterations,
-        first=_costs.first_rows(problem) if isinstance(problem, LeastSquaresOfData) else problem.n_features,
+        first=first,
     )
 
 

@@ -21,7 +21,8 @@ from taskloom.regularised._measure import AnyPenalty, Measured, measure, total
 from taskloom.regularised.certificate import RiskPoint
 from taskloom.regularised.data import Array
 from taskloom.regularised.penalties.base import RowSeparable
-from taskloom.regularised.penalties.coupled import CoupledRows
+from taskloom.regularised.penalties.coupled import Coupled
+from taskloom.regularised.penalties.elastic import Elastic
 from taskloom.regularised.penalties.part_sum import PartSum
 
 __all__ = ["Reached", "is_separable", "restricted", "row_thresholds", "solve_on_working_sets"]
@@ -55,14 +56,16 @@ class Reached:
 
 def row_thresholds(penalty: AnyPenalty, G: Array) -> Array:
     """How strong the penalty of every row has to be for the row to stay 0, shape (d,); below 1 it stays."""
-    separable = penalty.penalties if isinstance(penalty, PartSum) else (penalty,)
-    thresholds: Array = np.max([part.row_thresholds(G) for part in separable if is_separable(part)], axis=0)
-    return thresholds
+    if isinstance(penalty, PartSum):
+        thresholds: Array = np.max([part.row_thresholds(G) for part in penalty.penalties if is_separable(part)], axis=0)
+        return thresholds
+    assert is_separable(penalty)
+    return penalty.row_thresholds(G)
 
 
 def is_separable(penalty: AnyPenalty) -> TypeGuard[RowSeparable]:
     """Whether a penalty of one part is a sum over rows."""
-    return isinstance(penalty, RowSeparable | CoupledRows)
+    return hasattr(penalty, "row_thresholds")
 
 
 def restricted(penalty: AnyPenalty, rows: Rows) -> AnyPenalty:
@@ -93,21 +96,23 @@ def solve_on_working_sets(
             better coefficients in these rows and the number of passes made.
         target: gap to stop at.
         max_iterations: most passes.
-        first: most rows of the first set.
+        first: most rows of the first set; all rows where there are no more.
     """
-    parts, working = start, np.zeros(0, dtype=np.intp)
+    parts, working, n_rows = start, np.zeros(0, dtype=np.intp), len(start[0])
     bound, last_gap, made, stalls = -np.inf, np.inf, 0, 0
+    is_norm = not isinstance(penalty, Elastic | Coupled)  # its gauge is the largest of the thresholds
     while True:
-        measured = measure(at(total(parts)), penalty, parts)
+        point = at(total(parts))
+        thresholds = row_thresholds(penalty, point.dual.G)
+        measured = measure(point, penalty, parts, gauge=float(thresholds.max(initial=0.0)) if is_norm else None)
         bound = max(bound, measured.bound)
         gap = measured.objective - bound
         stalls = stalls + 1 if gap > 0.9 * last_gap else 0
         if gap <= target or made >= max_iterations or stalls >= _MOST_STALLS:
             return Reached(parts, measured.objective, gap, made)
         last_gap = gap
-        thresholds = row_thresholds(penalty, measured.G)
-        wanted = _choose(thresholds, parts, working, first)
-        is_complete = len(wanted) == len(working)
+        wanted = np.arange(n_rows) if n_rows <= first else _choose(thresholds, parts, working, first)
+        is_complete = len(wanted) in (n_rows, len(working))
         working = wanted
         inner = max(0.5 * target if is_complete else _INNER * gap, 0.0)
         found, passes = solve_rows(working, tuple(part[working] for part in parts), measured, inner)

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taskloom.regularised.data import Array
+from taskloom.regularised.penalties.base import RowSeparable
 from taskloom.solvers.prox.powers import power_norms
 from taskloom.solvers.prox.rows import shrink_rows_norm
 
@@ -23,7 +24,7 @@ __all__ = ["RowNorm"]
 
 
 @dataclass(frozen=True)
-class RowNorm:
+class RowNorm(RowSeparable):
     """Norm l1/lq of the rows.
 
     Args:
@@ -67,9 +68,13 @@ class RowNorm:
         return RowNorm(self.alpha, q, None if self.weights is None else self.weights[chosen])
 
     def row_thresholds(self, G: Array) -> Array:
+        if self.weights is None and np.ndim(self.q) == 0:
+            q = float(self.q)
+            plain: Array = power_norms(G, 1.0 if np.isinf(q) else np.inf if q == 1 else q / (q - 1)) / self.alpha
+            return plain
         with np.errstate(divide="ignore", invalid="ignore"):
-            q = np.asarray(self.q, dtype=np.float64)
-            dual = np.where(np.isinf(q), 1.0, q / (q - 1))  # q = 1 gives infinity
+            powers = np.asarray(self.q, dtype=np.float64)
+            dual = np.where(np.isinf(powers), 1.0, powers / (powers - 1))  # q = 1 gives infinity
             norms = power_norms(G, float(dual) if dual.ndim == 0 else dual)
             thresholds = norms / self.strengths
         return np.where(norms > 0, thresholds, 0.0)
