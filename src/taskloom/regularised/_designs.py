@@ -47,8 +47,8 @@ class DesignMatrix(Protocol):
         """``Z[:, rows]' Z[:, others]``."""
         ...
 
-    def gram(self) -> Array:
-        """``Z' Z``, shape (d, d)."""
+    def gram(self, out: Array) -> None:
+        """Write ``Z' Z`` into an array of shape (d, d)."""
         ...
 
     def columns(self, rows: Rows) -> Array:
@@ -84,9 +84,8 @@ class DenseDesign:
         product: Array = self.columns(rows) @ self.columns(others).T
         return product
 
-    def gram(self) -> Array:
-        product: Array = self.matrix.T @ self.matrix
-        return product
+    def gram(self, out: Array) -> None:
+        np.matmul(self.matrix.T, self.matrix, out=out)
 
     @cached_property
     def squares(self) -> Array:
@@ -140,9 +139,8 @@ class SparseDesign:
         difference: Array = product - self.loads[:, rows].T @ self.loads[:, others]
         return difference
 
-    def gram(self) -> Array:
-        difference: Array = (self.matrix.T @ self.matrix).toarray() - self.loads.T @ self.loads
-        return difference
+    def gram(self, out: Array) -> None:
+        out[:] = (self.matrix.T @ self.matrix).toarray() - self.loads.T @ self.loads
 
     def columns(self, rows: Rows) -> Array:
         columns: Array = self.matrix[:, rows].toarray().T - self.loads[:, rows].T @ self.basis.T

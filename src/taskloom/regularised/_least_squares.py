@@ -54,7 +54,7 @@ class LeastSquares(Protocol):
         ...
 
     def grams(self, rows: Rows) -> Array:
-        """``H_t[rows][:, rows]``, shape (1 or T, m, m)."""
+        """``H_t[rows][:, rows]``, shape (1 or T, m, m); not to be changed."""
         ...
 
     @property
@@ -99,6 +99,8 @@ class GramLeastSquares:
         return each
 
     def grams(self, rows: Rows) -> Array:
+        if len(rows) == self.n_features and np.array_equal(rows, np.arange(self.n_features)):
+            return self.H
         return np.ascontiguousarray(self.H[:, rows[:, None], rows])
 
     @cached_property
@@ -186,7 +188,10 @@ class LeastSquaresOfData:
     @cached_property
     def whole(self) -> GramLeastSquares:
         """The same with all Gram matrices computed: O(n d^2) each."""
-        H = np.stack([piece.scale * piece.design.gram() for piece in self.pieces])
+        H = np.empty((self.n_grams, self.n_features, self.n_features))
+        for gram, piece in zip(H, self.pieces, strict=True):
+            piece.design.gram(gram)
+            gram *= piece.scale
         return GramLeastSquares(H, self.r, squares=self.squares)
 
     @cached_property
@@ -222,7 +227,7 @@ class KnownGrams:
         if len(new):
             self._extend(new)
         if np.array_equal(rows, self._rows):
-            return self._grams.copy()
+            return self._grams
         places = self._places[rows]
         return np.ascontiguousarray(self._grams[:, places[:, None], places])
 

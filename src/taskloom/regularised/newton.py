@@ -31,7 +31,7 @@ Rows: TypeAlias = NDArray[np.intp]
 Parts: TypeAlias = tuple[Array, ...]
 
 _FLATTEST = 1e-7  # second derivatives below this share of the weight are raised to it: targets stay finite
-_FORCING = 0.1  # gap of the expansion, as a share of the gap
+_FORCING = (0.1, 1e-3, 1e-6)  # gap of the expansion, as a share of the gap; the smaller ones where no step helps
 _DECREASE = 1e-4  # share of the predicted decrease that a step has to reach
 _SHORTEST = 1e-8
 _MANY_ROWS = 40  # rows from which working sets pay
@@ -75,10 +75,14 @@ def _newton(risk: LogisticRisk, penalty: AnyPenalty, *, start: Parts, target: fl
         if gap <= target or iteration == max_iterations:
             break
         expansion = SquaredRisk(expanded(risk, point), risk.free).least_squares
-        goal = solve_least_squares(
-            expansion, penalty, start=parts, target=_FORCING * gap, max_iterations=max_iterations
-        ).parts
-        found = _step(risk, penalty, parts, goal, measured)
+        found = None
+        for share in _FORCING:
+            goal = solve_least_squares(
+                expansion, penalty, start=parts, target=share * gap, max_iterations=max_iterations
+            ).parts
+            found = _step(risk, penalty, parts, goal, measured)
+            if found is not None:
+                break
         if found is None:
             reached = solve_by_proximal_gradient(
                 risk.at, penalty, curvature=_curvature(risk), start=parts, target=target,

@@ -111,7 +111,7 @@ class _RowSolver:
         self.n_known = max(self.n_known, len(rows))
         gradients = measured.G.T[:, rows]
         if self.ridge:
-            grams[:, np.arange(len(rows)), np.arange(len(rows))] += self.ridge
+            grams = grams + self.ridge * np.eye(len(rows))
             gradients -= self.ridge * state[0]
         made, _ = descend_gradients(
             state, np.ascontiguousarray(gradients), grams=grams, r=np.ascontiguousarray(self.problem.r.T[:, rows]),

@@ -8,13 +8,15 @@ from taskloom.data.split import RandomSplit
 from taskloom.fit.train import train
 from taskloom.study.candidate import Candidate
 from taskloom.study.catalogue import catalogue
+from taskloom.study.classical import classical
 from taskloom.study.plans._networks import rows_per_network
 from taskloom.study.plans.apart import Apart
 from taskloom.study.plans.transfer import Transfer
 from taskloom.study.problem import Problem
 from taskloom.study.space import default_settings
 
-NETWORKS = [candidate for candidate in catalogue() if candidate.family != "baseline"]
+CLASSICAL = {candidate.name for candidate in classical()}
+NETWORKS = [one for one in catalogue() if one.family != "baseline" and one.name not in CLASSICAL]
 KNOWN = {candidate.name: candidate for candidate in catalogue()}
 
 
