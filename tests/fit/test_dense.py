@@ -105,7 +105,5 @@ def test_heads_of_another_size_are_named():
     tasks = problem().tasks
     heads = {task.name: DenseHead(8, task.kind.n_outputs) for task in tasks}
     model = HardSharing(CNN(3, (6, 8), pool=False), tasks, heads=heads)
-    with pytest.raises(
-        DataError, match=r"task .distance.: found outputs of shape .* Give the task a head"
-    ):
+    with pytest.raises(DataError, match=r"task .distance.: found outputs of shape .* Give the task a head"):
         tl.fit(model, problem().loaders(batch_size=8, n_validation=8), tasks=tasks, schedule=tl.Schedule(max_epochs=1))

@@ -27,7 +27,7 @@ class Batch:
 
     Args:
         inputs: whatever the model takes: a tensor (b, ...), or a mapping task -> tensor (b, ...).
-        targets: task name -> targets (b,), or (b, *positions) for dense tasks; floating point for regression, int64
+        targets: task name -> targets (b,), or (b, ...) for dense tasks; floating point for regression, int64
             codes for classes.
         mask: task name -> bool in the shape of its targets, True where one is known; None: every target is.
 

@@ -72,7 +72,7 @@ class TaskReweighting(MetaEstimatorMixin, BaseEstimator):  # type: ignore[misc]
         random_state: shuffles the folds of the cross-fitting; None keeps the order of the rows.
 
     Attributes:
-        tasks_, n_tasks_: labels of the tasks; classes_ for classifiers.
+        tasks_, n_tasks_: labels of the tasks; ``classes_`` for classifiers.
         estimators_: T fitted learners.
         weights_: r_t of each label, shape of y and one more axis (T,); 0 where there is no label.
         pool_means_: mean of r_t over all samples before the power; near 1 if the classifier is calibrated, (T,).

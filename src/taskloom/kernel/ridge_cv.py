@@ -32,8 +32,8 @@ class MultiTaskKernelRidgeCV(KernelRidgeBase):
     Attributes:
         alpha_: the alpha chosen.
         alphas_, mse_path_: values tried, descending, and their errors.
-        tasks_, task_covariance_, dual_coef_, intercept_, coef_, objective_, dual_gap_: see
-            :class:`MultiTaskKernelRidge`.
+        tasks_, task_covariance_, dual_coef_, coef_, intercept_: see :class:`MultiTaskKernelRidge`.
+        objective_, dual_gap_: see there.
 
     Raises:
         DataError, TaskError: at fit, for data and ranges.

@@ -259,8 +259,8 @@ class ClusteredTasksClassifier(TaskClassifier, _ClusteredTasks):
 
     Attributes:
         classes_: the two labels.
-        labels_, task_sharing_, feature_sharing_, task_precision_, coef_, intercept_, tasks_, dual_gap_, objective_,
-            n_iter_: as in :class:`ClusteredTasks`.
+        labels_, task_sharing_, feature_sharing_, task_precision_: as in :class:`ClusteredTasks`.
+        coef_, intercept_, tasks_, dual_gap_, objective_, n_iter_: as in :class:`ClusteredTasks`.
 
     Raises:
         DataError: parameters out of range, clusters that do not fit the tasks, or data that do not fit.

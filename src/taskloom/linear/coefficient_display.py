@@ -29,7 +29,6 @@ class CoefficientDisplay:
         names: names of the features; None: their numbers.
 
     Attributes:
-        share_: fraction of the coefficients that are not 0.
         ax_, figure_, image_: where and what was drawn.
 
     Example:

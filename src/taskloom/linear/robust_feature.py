@@ -116,8 +116,8 @@ class RobustFeatureClassifier(TaskClassifier, _RobustFeature):
 
     Attributes:
         classes_: the two labels; ``decision_function`` is positive for the second.
-        outlier_tasks_, selected_features_, coef_shared_, coef_outlier_, coef_, intercept_, tasks_, dual_gap_,
-            objective_, n_iter_: as in :class:`RobustFeature`.
+        outlier_tasks_, selected_features_, coef_shared_, coef_outlier_: as in :class:`RobustFeature`.
+        coef_, intercept_, tasks_, dual_gap_, objective_, n_iter_: as in :class:`RobustFeature`.
 
     Raises:
         DataError: parameters out of range, or data that do not fit.

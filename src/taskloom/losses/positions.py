@@ -19,9 +19,9 @@ def by_position(
     A loss is then the mean over all labelled positions of a batch. Tasks with one target per sample stay as they are.
 
     Args:
-        outputs: task name -> outputs (n, C, *positions) of dense heads, or (n, *positions, C) of token heads. Where
+        outputs: task name -> outputs (n, C, ...) of dense heads, or (n, ..., C) of token heads. Where
             both readings fit, one axis of positions means tokens and two or more an image.
-        targets: task name -> targets (n, *positions), or (n, 1, *positions) for one output; (n,) for other tasks.
+        targets: task name -> targets (n, ...), or (n, 1, ...) for one output; (n,) for other tasks.
         mask: task name -> bool in the shape of the targets, True where labelled; None: everything is.
 
     Returns:
