@@ -26,8 +26,8 @@ class MultiTaskKernelRidgeCV(KernelRidgeBase):
         alphas: values to try; default 50 values from the trace of the weighted kernel down to 1e-8 of it.
         average: ``"micro"``: every sample counts the same (default), or ``"macro"``: every task does.
         one_standard_error: take the largest alpha whose error is at most one standard error above the smallest.
-        kernel, coupling, graph, task_precision, gamma, degree, coef0, fit_intercept, loss_weights, task_feature,
-            unknown_task: see :class:`MultiTaskKernelRidge`.
+        kernel, coupling, graph, task_precision, gamma, degree, coef0: see :class:`MultiTaskKernelRidge`.
+        fit_intercept, loss_weights, task_feature, unknown_task: see there.
 
     Attributes:
         alpha_: the alpha chosen.
