@@ -241,7 +241,7 @@ def test_warm_starts_end_at_the_same_place(name: str) -> None:
     risk = SquaredRisk(shared_data(X, Y))
     begin = solve(risk, VARIOUS["dirty" if isinstance(VARIOUS[name], PartSum) else "entries"], tol=1e-3)
     cold, warm = (solve(risk, VARIOUS[name], tol=1e-11, start=start) for start in (None, begin))
-    np.testing.assert_allclose(warm.coefficients, cold.coefficients, atol=1e-5)
+    np.testing.assert_allclose(warm.coefficients, cold.coefficients, atol=2e-5)
     assert warm.objective == pytest.approx(cold.objective, rel=1e-10)
 
 
@@ -311,7 +311,7 @@ def test_masked_coefficients_stay_zero(is_sparse: bool) -> None:
         penalty = RowNorm(0.4, q)
         solution = solve(SquaredRisk(masked), penalty, tol=1e-11)
         assert solution.converged
-        assert not solution.coefficients[~mask].any()
+        assert np.abs(solution.coefficients[~mask]).max() <= 1e-12  # exactly 0 with numba, to rounding without
         assert solution.coefficients[mask].any()
         G = SquaredRisk(data).at(solution.coefficients).dual.G * mask  # optimal among the masked ones
         assert penalty.gauge(G) <= 1 + 1e-4

@@ -52,7 +52,7 @@ def solve(
         >>> from taskloom.regularised import RowNorm, TaskData
         >>> X, y, weights = np.diag([3.0, 1.0]), np.array([3.0, 0.5]), np.ones(2)
         >>> risk = SquaredRisk(TaskData((X,), (y,), (weights,), fit_intercept=False))
-        >>> solution = solve(risk, RowNorm(1.0))
+        >>> solution = solve(risk, RowNorm(1.0), tol=1e-12)
         >>> solution.coefficients.round(6).ravel(), solution.converged
         (array([0.888889, 0.      ]), True)
     """

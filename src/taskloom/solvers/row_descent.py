@@ -93,11 +93,11 @@ def descend_gradients(
         array([1.])
     """
     curvatures = np.ascontiguousarray(np.broadcast_to(np.diagonal(grams, axis1=1, axis2=2), gradients.shape))
-    found: tuple[int, float] = descend(
+    made, gap = descend(
         parts, gradients.reshape(-1), grams, _NO_ROWS, _NO_PLACES, _NO_PLACES, _NO_PLACES, _NO_NUMBERS, r, square,
         ridge, curvatures, terms.strengths, terms.powers, _entries(terms), passes, target,
     )  # fmt: skip
-    return found
+    return made, float(gap)
 
 
 def descend_residuals(
@@ -141,11 +141,11 @@ def descend_residuals(
     """
     offsets = np.concatenate([[0], np.cumsum(lengths)[:-1]]).astype(np.int64)
     curvatures = curvatures_of(columns, starts, lengths, scales) + ridge
-    found: tuple[int, float] = descend(
+    made, gap = descend(
         parts, residuals, _NO_MATRICES, columns, starts, offsets, lengths, scales, _NO_ROWS, 0.0, ridge,
         curvatures, terms.strengths, terms.powers, _entries(terms), passes, target,
     )  # fmt: skip
-    return found
+    return made, float(gap)
 
 
 def _entries(terms: RowTerms) -> Array:
