@@ -34,6 +34,8 @@ _FLATTEST = 1e-7  # second derivatives below this share of the weight are raised
 _FORCING = (0.1, 1e-3, 1e-6)  # gap of the expansion, as a share of the gap; the smaller ones where no step helps
 _DECREASE = 1e-4  # share of the predicted decrease that a step has to reach
 _SHORTEST = 1e-8
+_ROUNDING = 4 * float(np.finfo(np.float64).eps)  # of objectives, relative: a full step may seem to raise them by this
+_MOST_STALLS = 20  # iterations that improve neither objective nor bound: the gap is at rounding
 _MANY_ROWS = 40  # rows from which working sets pay
 
 
@@ -66,13 +68,14 @@ def solve_logistic(
 
 
 def _newton(risk: LogisticRisk, penalty: AnyPenalty, *, start: Parts, target: float, max_iterations: int) -> Reached:
-    parts, bound = start, -np.inf
+    parts, bound, least, stalls = start, -np.inf, np.inf, 0
     point = risk.at(total(parts))
     for iteration in range(max_iterations + 1):
         measured = measure(point, penalty, parts)
-        bound = max(bound, measured.bound)
+        stalls = 0 if measured.bound > bound or measured.objective < least else stalls + 1
+        bound, least = max(bound, measured.bound), min(least, measured.objective)
         gap = measured.objective - bound
-        if gap <= target or iteration == max_iterations:
+        if gap <= target or iteration == max_iterations or stalls == _MOST_STALLS:
             break
         expansion = SquaredRisk(expanded(risk, point), risk.free).least_squares
         found = None
@@ -112,12 +115,12 @@ def _step(
     predicted = value_of(penalty, goal) - value_of(penalty, parts) - float(np.vdot(measured.G, difference))
     if predicted >= 0:
         return None
-    length = 1.0
+    length, rounding = 1.0, _ROUNDING * abs(measured.objective)
     while length >= _SHORTEST:
         candidate = tuple(part + length * (other - part) for part, other in zip(parts, goal, strict=True))
         candidate = goal if length == 1 else candidate  # exact zeros stay exact
         point = risk.at(total(candidate))
-        if point.loss + value_of(penalty, candidate) <= measured.objective + _DECREASE * length * predicted:
+        if point.loss + value_of(penalty, candidate) <= measured.objective + _DECREASE * length * predicted + rounding:
             return candidate, point
         length /= 2
     return None
