@@ -13,20 +13,21 @@ Everybody goes to a relative duality gap of 1e-6 that one function of this scrip
 loosest of its own tolerances (steps of 0.3) that reaches it. Ways take turns; times are processor times of one thread,
 figures medians, ratios medians of the ratios of the turns. Data are in the layout that peers want; building
 block-diagonal matrices is not counted. Ways that need more than ``--patience`` seconds run once ("once"), and "> " is
-the time after which the gap was not reached. Parts that are not named keep what classical.json says.
+the time after which the gap was not reached.
 
-Needs numba. Prints tables and writes classical.json beside this file.
+Needs numba. Prints tables. Every cell goes to classical.json beside this file as soon as it is measured; cells that are
+there are not measured again unless versions have changed or ``--again`` asks for it.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import platform
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+
+from _classical.record import Record
 
 for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"):
     os.environ[variable] = "1"  # before anything imports numpy
@@ -34,37 +35,33 @@ for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "
 HERE = Path(__file__).parent
 
 
-def _shared(options: argparse.Namespace) -> tuple[list[dict[str, Any]], str]:
+def _shared(options: argparse.Namespace, record: Record) -> str:
     from _classical.contests import SHARED, SHARED_IN_FULL, SHARES, shared_contest, shared_table
 
     sizes = options.sizes or (SHARED_IN_FULL if options.full else SHARED)
-    rows = shared_contest(sizes=sizes, shares=SHARES, patience=options.patience)
-    return rows, shared_table(rows)
+    return shared_table(shared_contest(record, sizes=sizes, shares=SHARES, patience=options.patience))
 
 
-def _ragged(options: argparse.Namespace) -> tuple[list[dict[str, Any]], str]:
+def _ragged(options: argparse.Namespace, record: Record) -> str:
     from _classical.contests import RAGGED, RAGGED_IN_FULL, SHARES, ragged_contest, ragged_table
 
     sizes = options.sizes or (RAGGED_IN_FULL if options.full else RAGGED)
-    rows = ragged_contest(sizes=sizes, shares=SHARES, patience=options.patience)
-    return rows, ragged_table(rows)
+    return ragged_table(ragged_contest(record, sizes=sizes, shares=SHARES, patience=options.patience))
 
 
-def _school(options: argparse.Namespace) -> tuple[list[dict[str, Any]], str]:
+def _school(options: argparse.Namespace, record: Record) -> str:
     from _classical.school import school_paths, school_table
 
-    rows = school_paths(patience=10 * options.patience)
-    return rows, school_table(rows)
+    return school_table(school_paths(record, patience=10 * options.patience))
 
 
-def _growth(options: argparse.Namespace) -> tuple[list[dict[str, Any]], str]:
+def _growth(options: argparse.Namespace, record: Record) -> str:
     from _classical.growth import growth, growth_table
 
-    rows = growth(largest=options.largest)
-    return rows, growth_table(rows)
+    return growth_table(growth(record, largest=options.largest))
 
 
-PARTS: dict[str, Callable[[argparse.Namespace], tuple[list[dict[str, Any]], str]]] = {
+PARTS: dict[str, Callable[[argparse.Namespace, Record], str]] = {
     "shared": _shared,
     "ragged": _ragged,
     "school": _school,
@@ -83,6 +80,7 @@ def main() -> None:
     parser.add_argument("--patience", type=float, default=5.0, help="seconds after which a way takes no turns")
     parser.add_argument("--sizes", nargs="+", type=_size, help="samples x features x tasks, such as 100x200x5")
     parser.add_argument("--largest", type=int, help="sizes above are left out of the growth")
+    parser.add_argument("--again", action="store_true", help="measure again what is in the file")
     parser.add_argument("--output", type=Path, default=HERE / "classical.json")
     options = parser.parse_args()
     unknown = set(options.parts) - set(PARTS)
@@ -91,14 +89,11 @@ def main() -> None:
 
     from _classical.peers import versions
 
-    found = json.loads(options.output.read_text()) if options.output.exists() else {}
     setting = {"machine": platform.machine(), "python": platform.python_version(), **versions()}
     print(", ".join(f"{name} {one or 'not found'}" for name, one in setting.items()), flush=True)
     for name in options.parts or PARTS:
-        rows, table = PARTS[name](options)
-        found[name] = {"setting": {**setting, "load": os.getloadavg()[0]}, "rows": rows}
-        print(f"\n{name}\n\n{table}\n", flush=True)
-        options.output.write_text(json.dumps(found, indent=1) + "\n")
+        record = Record(options.output, name, setting=setting, again=options.again)
+        print(f"\n{name}\n\n{PARTS[name](options, record)}\n", flush=True)
 
 
 if __name__ == "__main__":

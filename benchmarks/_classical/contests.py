@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
+from functools import cache, partial
 from typing import Any
 
 from _classical.contest import Way, compete
 from _classical.peers import ragged_ways, shared_ways
 from _classical.problems import Ragged, Shared, ragged, shared
+from _classical.record import Record
 
 __all__ = ["SHARES", "ragged_contest", "ragged_table", "shared_contest", "shared_table"]
 
@@ -25,14 +27,18 @@ RAGGED_IN_FULL = (*RAGGED, (500, 200, 20), (100, 5000, 10), (100, 1000, 50), (10
 LARGE = 5  # times as many samples as features: where Gram matrices should win
 
 
-def shared_contest(*, sizes: Sequence[Sequence[int]], shares: Sequence[float], patience: float) -> list[Row]:
+def shared_contest(
+    record: Record, *, sizes: Sequence[Sequence[int]], shares: Sequence[float], patience: float
+) -> list[Row]:
     """One row per size and strength."""
-    return _contest((shared(*size) for size in sizes), sizes, shares, patience, shared_ways)
+    return [row for size in sizes for row in _contest(record, shared, size, shares, patience, shared_ways)]
 
 
-def ragged_contest(*, sizes: Sequence[Sequence[int]], shares: Sequence[float], patience: float) -> list[Row]:
+def ragged_contest(
+    record: Record, *, sizes: Sequence[Sequence[int]], shares: Sequence[float], patience: float
+) -> list[Row]:
     """One row per size and strength; the samples of the tasks lie between half and one and a half of the mean."""
-    return _contest((_ragged(*size) for size in sizes), sizes, shares, patience, ragged_ways)
+    return [row for size in sizes for row in _contest(record, _ragged, size, shares, patience, ragged_ways)]
 
 
 def _ragged(n: int, d: int, n_tasks: int) -> Ragged:
@@ -40,21 +46,25 @@ def _ragged(n: int, d: int, n_tasks: int) -> Ragged:
 
 
 def _contest(
-    problems: Iterable[Any],
-    sizes: Sequence[Sequence[int]],
+    record: Record,
+    make: Callable[..., Any],
+    size: Sequence[int],
     shares: Sequence[float],
     patience: float,
     ways_of: Callable[[Any, float], dict[str, Way]],
 ) -> list[Row]:
+    problem = cache(lambda: make(*size))  # large ones are not made where everything about them is known
+
+    def measure(share: float) -> Row:
+        _warm_up(ways_of, type(problem()))
+        alpha = share * problem().largest_alpha
+        return compete(problem(), alpha, ways_of(problem(), alpha), patience=patience)
+
     rows = []
-    for size, problem in zip(sizes, problems, strict=True):
-        for share in shares:
-            _warm_up(ways_of, type(problem))
-            alpha = share * problem.largest_alpha
-            found = compete(problem, alpha, ways_of(problem, alpha), patience=patience)
-            row = {"n": size[0], "d": size[1], "tasks": size[2], "share": share, **found}
-            print(_line(row), flush=True)
-            rows.append(row)
+    for share in shares:
+        cell = {"n": size[0], "d": size[1], "tasks": size[2], "share": share}
+        rows.append(record.row(cell, partial(measure, share)))
+        print(_line(rows[-1]), flush=True)
     return rows
 
 

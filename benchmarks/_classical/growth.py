@@ -6,11 +6,15 @@ import time
 import tracemalloc
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
 from scipy.sparse import csc_array, random_array
 
+from _classical.record import Record
 from taskloom.regularised import RowNorm, Solution, SquaredRisk, TaskCoupling, TaskData, Trace, largest_alpha, solve
 from taskloom.regularised.coupled_ridge import solve_coupled_ridge
 
@@ -90,22 +94,22 @@ CASES = (
 )  # fmt: skip
 
 
-def growth(*, cases: Sequence[Case] = CASES, largest: int | None = None) -> list[dict[str, Any]]:
-    """One row per case: seconds, peak memory and the sizes that they belong to.
+def growth(record: Record, *, cases: Sequence[Case] = CASES, largest: int | None = None) -> list[dict[str, Any]]:
+    """One row per case and size: seconds and peak memory.
 
     Args:
+        record: of what was measured before.
         cases: what grows.
         largest: sizes above are left out.
     """
     cases[0].solve(cases[0].data(10))  # loops compiled
     rows = []
     for case in cases:
-        measured = [_measure(case, size) for size in case.sizes if largest is None or size <= largest]
-        row = {"method": case.method, "letter": case.letter, "fixed": case.fixed, "measured": measured}
-        for name in ("seconds", "peak_bytes"):
-            row[f"exponent_{name}"] = _exponent([(one["size"], one[name]) for one in measured])
-        rows.append(row)
-        print(_line(row), flush=True)
+        name = {"method": case.method, "letter": case.letter, "fixed": case.fixed}
+        for size in case.sizes:
+            if largest is None or size <= largest:
+                rows.append(record.row({**name, "size": size}, partial(_measure, case, size)))
+                print(_line(rows[-1]), flush=True)
     return rows
 
 
@@ -121,7 +125,6 @@ def _measure(case: Case, size: int) -> dict[str, Any]:
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     return {
-        "size": size,
         "seconds": float(np.median(times)),
         "peak_bytes": peak,
         "data_bytes": _bytes(data),
@@ -143,24 +146,24 @@ def _exponent(pairs: Sequence[tuple[float, float]]) -> float:
 
 
 def _line(row: dict[str, Any]) -> str:
-    measured = ((one["size"], one["seconds"], one["peak_bytes"] / 2**20) for one in row["measured"])
-    times = ", ".join(f"{size}: {seconds:.3g} s {peak:.1f} MiB" for size, seconds, peak in measured)
     name = f"{row['method']} in {row['letter']}"
-    return f"{name}: {times}; exponents {row['exponent_seconds']:.2f}, {row['exponent_peak_bytes']:.2f}"
+    return f"{name}: {row['size']}: {row['seconds']:.3g} s {row['peak_bytes'] / 2**20:.1f} MiB"
 
 
 def growth_table(rows: Sequence[dict[str, Any]]) -> str:
     """Sizes from the smallest to the largest, exponents, memory at the largest."""
     lines = ["| method | grows | beside | seconds | exponent | peak MiB beyond the data | exponent | data MiB |"]
     lines.append("|" + "---|" * 8)
-    for row in rows:
-        first, last = row["measured"][0], row["measured"][-1]
+    for (method, letter, fixed), group in groupby(rows, key=itemgetter("method", "letter", "fixed")):
+        measured = list(group)
+        first, last = measured[0], measured[-1]
         seconds = f"{first['seconds']:.3g} to {last['seconds']:.3g}"
         peaks = f"{first['peak_bytes'] / 2**20:.1f} to {last['peak_bytes'] / 2**20:.0f}"
-        grows = f"{row['letter']}: {first['size']:,} to {last['size']:,}"
-        data = f"{last['data_bytes'] / 2**20:.0f}"
-        in_time, in_memory = (f"{row[f'exponent_{name}']:.2f}" for name in ("seconds", "peak_bytes"))
-        lines.append(
-            f"| {' | '.join([row['method'], grows, row['fixed'], seconds, in_time, peaks, in_memory, data])} |"
+        grows = f"{letter}: {first['size']:,} to {last['size']:,}"
+        in_time, in_memory = (
+            f"{_exponent([(one['size'], one[name]) for one in measured]):.2f}" for name in ("seconds", "peak_bytes")
         )
+        data = f"{last['data_bytes'] / 2**20:.0f}"
+        times, memory = f"{seconds} | {in_time}", f"{peaks} | {in_memory} | {data}"
+        lines.append(f"| {method} | {grows} | {fixed} | {times} | {memory} |")
     return "\n".join(lines)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from scipy.io import loadmat
 
+from _classical.record import Record
 from taskloom.regularised import (
     EntryNorm,
     PartSum,
@@ -46,12 +48,12 @@ def school_data() -> TaskData:
     return TaskData(designs, targets, tuple(np.full(len(y), weight) for y in targets), fit_intercept=False)
 
 
-def school_paths(*, patience: float) -> list[dict[str, Any]]:
+def school_paths(record: Record, *, patience: float) -> list[dict[str, Any]]:
     """One row per method and tolerance."""
     rows = []
     for name, begin in _methods(school_data()):
         for tolerance in TOLERANCES:
-            row = {"method": name, "tolerance": tolerance, **_path(begin, tolerance, patience)}
+            row = record.row({"method": name, "tolerance": tolerance}, partial(_path, begin, tolerance, patience))
             rows.append(row)
             print({key: value for key, value in row.items() if key != "gaps"}, flush=True)
     return rows

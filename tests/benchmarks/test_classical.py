@@ -57,6 +57,45 @@ def test_a_ragged_problem_of_equal_designs_is_the_shared_one(problems: Any) -> N
     assert gaps[0] == pytest.approx(gaps[1])
 
 
+@pytest.fixture
+def record_in(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    return import_module("_classical.record").Record
+
+
+def test_a_stopped_run_goes_on(record_in: Any, tmp_path: Path) -> None:
+    path, measured = tmp_path / "found.json", []
+
+    def measure(cell: int, *, fails: bool = False) -> dict[str, int]:
+        if fails:
+            raise KeyboardInterrupt
+        measured.append(cell)
+        return {"seconds": 10 * cell}
+
+    record_in(path, "other", setting={}).row({"n": 7}, lambda: measure(7))
+    first = record_in(path, "one", setting={})
+    first.row({"n": 1, "share": 0.5}, lambda: measure(1))
+    with pytest.raises(KeyboardInterrupt):
+        first.row({"n": 2, "share": 0.5}, lambda: measure(2, fails=True))
+    second = record_in(path, "one", setting={})
+    rows = [second.row({"n": n, "share": 0.5}, lambda n=n: measure(n)) for n in (1, 2)]
+    assert measured == [7, 1, 2]
+    assert [row["seconds"] for row in rows] == [10, 20]
+    found = json.loads(path.read_text())
+    assert [row["n"] for row in found["one"]["rows"]] == [1, 2]
+    assert found["other"]["rows"][0]["seconds"] == 70
+    assert [one.name for one in tmp_path.iterdir()] == ["found.json"]
+
+
+def test_other_versions_are_measured_again(record_in: Any, tmp_path: Path) -> None:
+    path = tmp_path / "found.json"
+    record_in(path, "one", setting={"celer": "1"}).row({"n": 1}, lambda: {"seconds": 1})
+    assert record_in(path, "one", setting={"celer": "1"}).row({"n": 1}, dict)["seconds"] == 1
+    assert "seconds" not in record_in(path, "one", setting={"celer": "1"}, again=True).row({"n": 1}, dict)
+    assert record_in(path, "one", setting={"celer": "2"}).row({"n": 1}, lambda: {"seconds": 2})["seconds"] == 2
+    assert len(json.loads(path.read_text())["one"]["rows"]) == 1
+
+
 def test_smallest_contest(tmp_path: Path) -> None:
     output = tmp_path / "found.json"
     command = [
@@ -77,3 +116,17 @@ def test_smallest_contest(tmp_path: Path) -> None:
         assert [row["share"] for row in rows] == [0.5, 0.1, 0.01]
         assert all(row["ways"]["taskloom"]["gap"] <= 1e-6 for row in rows)
     assert "| n | d | T | share | taskloom |" in done.stdout
+    again = subprocess.run([*command, "--output", output], capture_output=True, text=True, timeout=250, check=False)
+    assert json.loads(output.read_text()) == found
+    assert again.stdout == done.stdout
+
+
+def test_smallest_growth(tmp_path: Path) -> None:
+    output = tmp_path / "found.json"
+    command = [sys.executable, str(SCRIPTS / "classical.py"), "growth", "--largest", "30", "--output", output]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=250, check=False)
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(output.read_text())["growth"]["rows"]
+    assert [row["size"] for row in rows] == [10, 30] * 3
+    assert all(row["converged"] for row in rows)
+    assert "| coupled ridge | T: 10 to 30 |" in done.stdout
