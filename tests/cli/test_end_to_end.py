@@ -126,11 +126,23 @@ def test_a_fitted_model_predicts(place, candidate):
     np.testing.assert_allclose(shares.to_numpy(), 1.0)
 
 
+@pytest.mark.parametrize("candidate", ["linear", "boosted_trees"])
+def test_a_fitted_estimator_predicts(place, candidate):
+    result = runner.invoke(
+        app, ["fit", "table.csv", "-t", "price", "-t", "sold", "--candidate", candidate, "--out", "model"]
+    )
+    assert result.exit_code == 0, result.output
+    assert sorted(file.name for file in (place / "model").iterdir()) == ["estimators.skops", "model.json"]
+    assert runner.invoke(app, ["predict", "model", "table.csv", "--out", "p.csv"]).exit_code == 0
+    assert np.isfinite(read(place / "p.csv")["price"].to_numpy()).all()
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
         (["--candidate", "hard_sahring"], "Did you mean 'hard_sharing'?"),
-        (["--candidate", "linear"], "'linear' has no network to store"),
+        (["--candidate", "linear", "--max-epochs", "3"], "'linear' is no network and has no epochs"),
+        (["--candidate", "nonsense"], "unknown candidate 'nonsense'"),
         (["--candidate", "pooled"], "does not fit these data"),
         (["--setting", "widht=16"], "Did you mean 'width'?"),
         (["--setting", "width=wide"], "expected a value like"),

@@ -1,4 +1,4 @@
-"""Stored networks: what is loaded predicts what was scored."""
+"""Stored models: what is loaded predicts what was scored."""
 
 import shutil
 
@@ -6,6 +6,7 @@ import narwhals as nw
 import numpy as np
 import polars as pl
 import pytest
+import skops.io
 
 import taskloom as tl
 from taskloom.data.split import RandomSplit
@@ -16,8 +17,13 @@ from taskloom.study.candidate import Candidate
 from taskloom.study.catalogue import catalogue
 from taskloom.study.models import load_model, store_learned
 from taskloom.study.plans.apart import Apart
-from taskloom.study.problem import metrics_of
+from taskloom.study.problem import Problem, metrics_of
 from taskloom.study.space import default_settings
+
+
+class Foreign:
+    """Of no package that is trusted."""
+
 
 KNOWN = {candidate.name: candidate for candidate in catalogue()}
 
@@ -36,7 +42,7 @@ def scores_of(model, finished, seed):
 
 
 @pytest.mark.parametrize("which", ["compared", "compared_schools"])
-@pytest.mark.parametrize("name", ["single_task", "hard_sharing", "transfer"])
+@pytest.mark.parametrize("name", ["single_task", "hard_sharing", "transfer", "linear"])
 def test_a_stored_model_predicts_what_was_scored(which, name, request):
     finished = request.getfixturevalue(which)
     model = load_model(finished.folder, candidate=name)
@@ -50,16 +56,17 @@ def test_a_stored_model_predicts_what_was_scored(which, name, request):
         assert value == pytest.approx(scores.filter(task=task, metric=main)["value"].item(), rel=1e-6)
 
 
-def test_the_best_network_is_loaded_unless_told_otherwise(compared):
-    networks = ("single_task", "hard_sharing", "transfer")
-    best = min(networks, key=compared.results.validation_score)
+def test_the_best_candidate_is_loaded_unless_told_otherwise(compared):
+    names = ("single_task", "hard_sharing", "transfer", "linear")
+    best = min(names, key=compared.results.validation_score)
     assert load_model(compared.folder).candidate == best
     stored = sorted(path.name for path in (compared.folder / "checkpoints").iterdir())
-    assert stored == sorted(networks)
-    assert sorted(path.name for path in (compared.folder / "checkpoints" / best).iterdir()) == [
-        "model.json",
-        "model.safetensors",
-    ]
+    assert stored == sorted(names)
+    for name in names:
+        files = sorted(path.name for path in (compared.folder / "checkpoints" / name).iterdir())
+        assert files == (
+            ["estimators.skops", "model.json"] if name == "linear" else ["model.json", "model.safetensors"]
+        )
     assert load_model(compared.folder / "checkpoints" / "transfer").candidate == "transfer"
 
 
@@ -117,9 +124,77 @@ def test_what_one_training_has_learned_is_stored(problem, tmp_path):
     found = load_model(tmp_path).predict(problem.data)["passed?"][problem.rows("passed?", "test")]
     expected = problem.data.tasks[2].kind.predict(learned[0].outputs("test")["passed?"])
     np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def stored_and_loaded(candidate, problem, folder):
+    """Every task's predictions of a stored candidate, and those that it was scored by, for the test rows."""
+    settings, learned = learned_by(candidate, problem)
+    store_learned(learned, candidate=candidate, settings=settings, problem=problem, folder=folder)
+    loaded = load_model(folder).predict(problem.data)
+    outputs = {name: values for one in learned for name, values in one.outputs("test").items()}
+    scored = {
+        task.name: problem.preparation.restore(task.name, task.kind.predict(outputs[task.name]))
+        for task in problem.tasks
+    }
+    return {name: values[problem.rows(name, "test")] for name, values in loaded.items()}, scored
+
+
+CLASSICAL = [one.name for one in catalogue() if one.family == "joint" and not hasattr(one.plan, "build")]
+
+
+@pytest.mark.parametrize("layout", ["columns", "column"])
+@pytest.mark.parametrize("name", ["linear", "boosted_trees", "boosted_trees_pooled", *CLASSICAL])
+def test_estimators_are_stored(name, layout, mixed_with, schools, tmp_path):
+    """Each for tasks with the same rows and for tasks with rows of their own, one of a single class among them."""
+    if layout == "column":
+        data = schools
+    else:
+        random = np.random.default_rng(3)
+        x = random.normal(size=(60, 3))
+        y = {"price": x[:, 0] + random.normal(size=60), "size": x[:, 1] + random.normal(size=60)}
+        labels = {"sold": x[:, 0] > random.normal(size=60), "dear": x[:, 2] > random.normal(size=60)}
+        labels["always"] = np.full(60, True)
+        targets = {**y, **{key: np.where(value, "yes", "no") for key, value in labels.items()}}
+        kinds = {key: tl.Regression() if key in y else tl.Binary(("no", "yes")) for key in targets}
+        data = MultiTaskData.from_arrays(x, targets, kinds)
+    if KNOWN[name].plan.reason_against(data) is not None:
+        data = data.only(["price", "size"]) if layout == "columns" else data
+    if KNOWN[name].plan.reason_against(data) is not None:
+        pytest.skip(f"not for these data: {KNOWN[name].plan.reason_against(data)}")
+    loaded, scored = stored_and_loaded(KNOWN[name], Problem(data, RandomSplit(), 0), tmp_path)
+    assert list(loaded) == [task.name for task in data.tasks]
+    for task, values in loaded.items():
+        np.testing.assert_allclose(values, scored[task], rtol=1e-6, atol=1e-9, err_msg=task)
+
+
+def test_estimators_of_several_classes_are_stored(problem, tmp_path):
+    loaded, scored = stored_and_loaded(KNOWN["boosted_trees"], problem, tmp_path)
+    for task, values in loaded.items():
+        np.testing.assert_allclose(values, scored[task], rtol=1e-6, err_msg=task)
+
+
+def test_a_finished_run_fits_no_estimator_again(compared, monkeypatch):
+    stored = compared.folder / "checkpoints" / "linear" / "estimators.skops"
+    before = stored.stat().st_mtime_ns
+    compared.call()
+    assert stored.stat().st_mtime_ns == before
+
+
+def test_what_only_predicts_cannot_be_stored(problem, tmp_path, constant):
+    settings, learned = learned_by(constant("guess"), problem)
+    with pytest.raises(ExportError, match="'guess' gives predictions only; its plan must return Learned with fit="):
+        store_learned(learned, candidate=constant("guess"), settings=settings, problem=problem, folder=tmp_path)
+
+
+def test_foreign_types_are_not_made(problem, tmp_path):
     settings, learned = learned_by(KNOWN["linear"], problem)
-    with pytest.raises(ExportError, match="'linear' is no network"):
-        store_learned(learned, candidate=KNOWN["linear"], settings=settings, problem=problem, folder=tmp_path / "b")
+    store_learned(learned, candidate=KNOWN["linear"], settings=settings, problem=problem, folder=tmp_path)
+    skops.io.dump((Foreign(),), tmp_path / "estimators.skops")
+    with pytest.raises(StudyError, match=r"Foreign'\], which neither taskloom nor scikit-learn has"):
+        load_model(tmp_path)
+    (tmp_path / "estimators.skops").write_bytes(b"nothing of use")
+    with pytest.raises(StudyError, match="is damaged"):
+        load_model(tmp_path)
 
 
 def test_a_candidate_of_ones_own_is_given_as_the_object(problem, tmp_path, constant):
@@ -136,10 +211,10 @@ def test_a_candidate_of_ones_own_is_given_as_the_object(problem, tmp_path, const
 def test_what_cannot_be_loaded(tmp_path, compared):
     with pytest.raises(StudyError, match="does not exist; give the folder of a run"):
         load_model(tmp_path / "nowhere")
-    with pytest.raises(StudyError, match="holds no stored network; give the folder of a finished run"):
+    with pytest.raises(StudyError, match="holds no stored model; give the folder of a finished run"):
         load_model(tmp_path)
-    with pytest.raises(StudyError, match=r"no network of the candidate 'linear'; it has \['hard_sharing', "):
-        load_model(compared.folder, candidate="linear")
+    with pytest.raises(StudyError, match=r"no model of the candidate 'boosted_trees'; it has \['hard_sharing', "):
+        load_model(compared.folder, candidate="boosted_trees")
     copy = tmp_path / "copy"
     shutil.copytree(compared.folder / "checkpoints" / "transfer", copy)
     (copy / "model.safetensors").write_bytes(b"nothing of use")

@@ -33,6 +33,7 @@ def run(settings: FitConfig, *, quiet: bool = False) -> None:
     data = read(settings, screen)
     candidate = _candidate(settings.candidate, data)
     hyperparameters = _hyperparameters(candidate, data, settings.settings)
+    _check_schedule(candidate, settings)
     splitter = show_table(screen, data, seed=settings.seed)
     with output_folder(settings.folder) as folder:
         from taskloom.study.models import store_learned
@@ -46,20 +47,18 @@ def run(settings: FitConfig, *, quiet: bool = False) -> None:
 
 
 def _candidate(name: str, data: MultiTaskData) -> Candidate:
-    """The candidate of a name, if it is a network and fits the data."""
+    """The candidate of a name, if it fits the data."""
     from taskloom.study.catalogue import catalogue
 
-    networks = {candidate.name: candidate for candidate in catalogue() if hasattr(candidate.plan, "build")}
-    if name not in networks:
-        without = name in {candidate.name for candidate in catalogue()}
-        found = f"the candidate {name!r} has no network to store" if without else f"unknown candidate {name!r}"
+    known = {candidate.name: candidate for candidate in catalogue()}
+    if name not in known:
         raise StudyError(
-            f"{found}; expected one of the networks that 'taskloom methods' lists.{nearest(name, networks)}"
+            f"unknown candidate {name!r}; expected one of those that 'taskloom methods' lists.{nearest(name, known)}"
         )
-    reason = networks[name].plan.reason_against(data)
+    reason = known[name].plan.reason_against(data)
     if reason is not None:
         raise StudyError(f"the candidate {name!r} does not fit these data: {reason}; choose another --candidate")
-    return networks[name]
+    return known[name]
 
 
 def _hyperparameters(
@@ -80,6 +79,16 @@ def _hyperparameters(
     return {**defaults, **given}
 
 
+def _check_schedule(candidate: Candidate, settings: FitConfig) -> None:
+    """Refuse a number of epochs for what is not trained in epochs."""
+    given = [name for name in ("max_epochs", "patience") if getattr(settings, name) is not None]
+    if given and not hasattr(candidate.plan, "build"):
+        raise StudyError(
+            f"{' and '.join(given)} {'was' if len(given) == 1 else 'were'} given, but the candidate {candidate.name!r} "
+            "is no network and has no epochs; leave it out, or choose a network"
+        )
+
+
 def _learn(
     candidate: Candidate,
     problem: Problem,
@@ -91,7 +100,11 @@ def _learn(
     from taskloom.fit import train
 
     learning = candidate.plan.learn(problem, hyperparameters)
-    wanted = next(learning)
+    try:
+        wanted = next(learning)
+    except StopIteration as end:
+        fitted: list[Learned] = end.value
+        return fitted
     while True:
         trainings = [_scheduled(training, settings) for training in wanted]
         with screen.progress("training") as advance:

@@ -27,7 +27,7 @@ def run_predict(
         run: folder of ``fit`` or of a finished comparison.
         data: table with the features that the model was trained on.
         out: file that is written, .csv or .parquet.
-        candidate: which network of a comparison; default the best one.
+        candidate: which candidate of a comparison; default the best one.
         separator: as in ``tl.read_table``.
         encoding: as in ``tl.read_table``.
         quiet: show only where the predictions lie.

@@ -70,7 +70,8 @@ def fit(
 ) -> None:
     """Train one candidate on a table and store the model.
 
-    The folder holds model.safetensors and model.json; 'taskloom predict' loads them.
+    The folder holds model.json and the networks (model.safetensors) or estimators (estimators.skops); 'taskloom predict'
+    loads them.
 
     Example: taskloom fit marks.csv --target maths --target reading --candidate hard_sharing
     """

@@ -18,9 +18,27 @@ if TYPE_CHECKING:
     from taskloom.fit.training import Training
     from taskloom.study.problem import Problem
 
-__all__ = ["Candidate", "Family", "Learned", "Learning", "Plan"]
+__all__ = ["Candidate", "Family", "Fitted", "Learned", "Learning", "Plan"]
 
 Family = Literal["single", "baseline", "pooled", "joint"]
+
+
+class Fitted(Protocol):
+    """A fitted predictor without a network. It is stored by skops, so its parts are arrays, numbers and estimators."""
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """Names of the tasks it answers."""
+        ...
+
+    def outputs(self, inputs: np.ndarray, rows: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+        """Raw outputs (n, n_outputs) of every task, in the form of a network's: values, or logits.
+
+        Args:
+            inputs: prepared inputs, float64 (N, n_inputs).
+            rows: which of them each task is asked for, task name -> int (n,).
+        """
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +54,7 @@ class Learned:
         parameters: number of fitted parameters; 0 when that means nothing (trees).
         seconds: training time.
         fit: the network's training, None for other estimators.
+        fitted: what answers the tasks for any inputs, so that it can be stored; None for networks, which ``fit`` holds.
 
     Example:
         >>> guess = Learned(("a",), 1.0, lambda part: {"a": np.zeros((3, 1))}, parameters=0, seconds=0.0)
@@ -49,6 +68,7 @@ class Learned:
     parameters: int
     seconds: float
     fit: FitResult | None = None
+    fitted: Fitted | None = None
 
 
 Learning = Generator["list[Training]", "list[FitResult]", "list[Learned]"]

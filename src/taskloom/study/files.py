@@ -15,15 +15,16 @@ from safetensors.numpy import load, save
 
 from taskloom.errors import StudyError
 
-__all__ = ["read_arrays", "read_json", "write_arrays", "write_json", "write_text"]
+__all__ = ["read_arrays", "read_json", "write_arrays", "write_bytes", "write_json", "write_text"]
 
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file atomically: a reader sees the old file or the new one, never a part."""
-    _write(path, text.encode("utf-8"))
+    write_bytes(path, text.encode("utf-8"))
 
 
-def _write(path: Path, content: bytes) -> None:
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
@@ -55,7 +56,7 @@ def read_json(path: Path) -> Any:
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Write arrays as safetensors, atomically."""
-    _write(path, save({name: np.ascontiguousarray(array) for name, array in arrays.items()}))
+    write_bytes(path, save({name: np.ascontiguousarray(array) for name, array in arrays.items()}))
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:

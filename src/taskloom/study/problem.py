@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 
@@ -17,6 +17,7 @@ from taskloom.data.tensors import TaskTensors
 from taskloom.fit.training import Objective
 from taskloom.metrics import Metric, default_metrics
 from taskloom.nn.model import MultiTaskModel
+from taskloom.study.candidate import Fitted
 from taskloom.task import Task
 
 __all__ = ["Problem", "metrics_of"]
@@ -104,6 +105,18 @@ class Problem:
             every = np.unique(np.concatenate(list(rows.values())))
             outputs = model(self._inputs(every))
             return {name: _numpy(outputs[name])[np.searchsorted(every, own)] for name, own in rows.items()}
+
+    def values(self, rows: np.ndarray) -> np.ndarray:
+        """Prepared inputs of rows as an estimator takes them, float64 (n, n_inputs)."""
+        found: np.ndarray = self._inputs(rows).double().numpy()
+        return found
+
+    def answers(self, fitted: Fitted, part: str) -> Mapping[str, np.ndarray]:
+        """Raw outputs of a fitted predictor for the known rows of a part, (n, n_outputs) per task."""
+        rows = {name: self.rows(name, part) for name in fitted.tasks}
+        every = np.unique(np.concatenate(list(rows.values())))
+        places = {name: np.searchsorted(every, own) for name, own in rows.items()}
+        return fitted.outputs(self.values(every), places)
 
     def _inputs(self, rows: np.ndarray) -> Tensor:
         return self.tensors.inputs[torch.from_numpy(rows)]

@@ -14,7 +14,7 @@ from threadpoolctl import threadpool_limits
 
 from taskloom.data.table import MultiTaskData
 from taskloom.study.candidate import Learned, Learning
-from taskloom.study.plans.estimators import logits_of
+from taskloom.study.plans._fitted import FittedTogether, constant_logits
 from taskloom.study.problem import Problem
 from taskloom.study.space import LogRange, Parameter, Settings
 from taskloom.task import Binary, Regression, Task
@@ -118,15 +118,17 @@ class TogetherEstimators:
 
     def _one(self, group: _Group, settings: Settings) -> Learned:
         start = time.perf_counter()
-        fitted = self._fit(group, settings) if group.names else None
+        estimator = self._fit(group, settings) if group.names else None
+        fitted = group.around(estimator)
         seconds = time.perf_counter() - start
-        outputs = {part: group.outputs(fitted, part) for part in ("validation", "test")}
+        outputs = {part: group.problem.answers(fitted, part) for part in ("validation", "test")}
         return Learned(
-            tuple(task.name for task in group.tasks),
+            fitted.tasks,
             group.score(outputs["validation"]),
             lambda part: outputs[part],
-            parameters=_n_parameters(fitted),
+            parameters=_n_parameters(estimator),
             seconds=seconds,
+            fitted=fitted,
         )
 
     def _fit(self, group: _Group, settings: Settings) -> Any:
@@ -188,39 +190,26 @@ class _Group:
         targets = np.full((len(every), len(rows)), np.nan)
         for column, (name, own) in enumerate(zip(self.names, rows, strict=True)):
             targets[np.searchsorted(every, own), column] = self._targets(name)
-        return _values(self.problem, every), targets
+        return self.problem.values(every), targets
 
     def _stacked(self, rows: Sequence[np.ndarray]) -> np.ndarray:
         """Tables of several data sets below one another, the number of the task first."""
         numbers = np.repeat(np.arange(len(rows), dtype=np.float64), [len(own) for own in rows])
-        return np.column_stack([numbers, _values(self.problem, np.concatenate(rows))])
+        return np.column_stack([numbers, self.problem.values(np.concatenate(rows))])
 
-    def outputs(self, fitted: Any, part: str) -> Mapping[str, np.ndarray]:
-        """Raw outputs (n, 1) of every task in the form of a network's: values, or log odds."""
-        rows = {task.name: self.problem.rows(task.name, part) for task in self.tasks}
-        found = self._answers(fitted, [rows[name] for name in self.names]) if fitted is not None else {}
-        answers = {name: found[name] if name in found else self._constant(name, len(own)) for name, own in rows.items()}
-        return {name: answer.reshape(-1, 1) for name, answer in answers.items()}
+    def around(self, estimator: Any) -> FittedTogether:
+        """The estimator with all that it takes to answer every task of the group."""
+        return FittedTogether(
+            tuple(task.name for task in self.tasks),
+            self.names,
+            self.is_binary,
+            self.task_feature,
+            estimator,
+            {task.name: self._constant(task) for task in self.tasks if task.name not in self.names},
+        )
 
-    def _answers(self, fitted: Any, rows: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
-        answer = fitted.decision_function if hasattr(fitted, "decision_function") else None
-        answer = answer or (_log_odds(fitted) if self.is_binary else fitted.predict)
-        if not sum(map(len, rows)):
-            return {name: np.zeros(0) for name in self.names}
-        if self.task_feature is not None:
-            ends = np.cumsum([len(own) for own in rows])[:-1]
-            return dict(zip(self.names, np.split(np.asarray(answer(self._stacked(rows))), ends), strict=True))
-        every = np.unique(np.concatenate(rows))
-        table = np.asarray(answer(_values(self.problem, every))).reshape(len(every), len(rows))
-        return {
-            name: table[np.searchsorted(every, own), column]
-            for column, (name, own) in enumerate(zip(self.names, rows, strict=True))
-        }
-
-    def _constant(self, name: str, n_rows: int) -> np.ndarray:
-        kind = self.problem.tasks[self._columns[name]].kind
-        counts = np.bincount(self._targets(name).astype(np.int64), minlength=2) + 0.5
-        return np.repeat(logits_of(counts / counts.sum(), kind), n_rows)
+    def _constant(self, task: Task) -> float:
+        return float(constant_logits(self._targets(task.name).astype(np.int64), task.kind)[0])
 
     def score(self, outputs: Mapping[str, np.ndarray]) -> float:
         """Mean relative validation loss over the tasks that count, over all if none of these does."""
@@ -230,25 +219,8 @@ class _Group:
         return float(np.nanmean(losses))
 
 
-def _values(problem: Problem, rows: np.ndarray) -> np.ndarray:
-    found: np.ndarray = problem.tensors.inputs[rows].numpy().astype(np.float64)
-    return found
-
-
-def _log_odds(fitted: Any) -> Callable[[np.ndarray], np.ndarray]:
-    """Log odds of a classifier that has probabilities only."""
-
-    def answer(inputs: np.ndarray) -> np.ndarray:
-        second = np.clip(np.asarray(fitted.predict_proba(inputs)), 1e-6, 1 - 1e-6)
-        second = second[:, 1] if fitted.task_feature is not None else second
-        odds: np.ndarray = np.log(second) - np.log1p(-second)
-        return odds
-
-    return answer
-
-
-def _n_parameters(fitted: Any) -> int:
+def _n_parameters(estimator: Any) -> int:
     """Coefficients that are not zero, and intercepts; 0 for kernels, where that means nothing."""
-    if fitted is None or not hasattr(fitted, "coef_"):
+    if estimator is None or not hasattr(estimator, "coef_"):
         return 0
-    return int(np.count_nonzero(fitted.coef_) + np.size(fitted.intercept_))
+    return int(np.count_nonzero(estimator.coef_) + np.size(estimator.intercept_))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -12,6 +12,7 @@ from threadpoolctl import threadpool_limits
 
 from taskloom.data.table import MultiTaskData
 from taskloom.study.candidate import Learned, Learning
+from taskloom.study.plans._fitted import FittedAlone, FittedPooled, constant_logits, with_task
 from taskloom.study.problem import Problem
 from taskloom.study.space import Choice, LogRange, Parameter, Settings
 from taskloom.task import Kind
@@ -136,7 +137,7 @@ class Estimators:
         """Fit at once; there is nothing to train in batches."""
         yield from ()
         if self.pooled:
-            return self._pooled(problem, settings)
+            return [self._pooled(problem, settings)]
         return [self._one(problem, settings, task.name) for task in problem.tasks]
 
     def _one(self, problem: Problem, settings: Settings, name: str) -> Learned:
@@ -145,45 +146,34 @@ class Estimators:
         start = time.perf_counter()
         rows = problem.rows(name, "train")
         target = problem.tensors.targets[rows, column].double().numpy()
-        estimator = _fit(self.family.make(kind, settings, problem.seed), kind, _inputs(problem, rows), target)
-        seconds = time.perf_counter() - start
-        outputs = {
-            part: {name: _outputs(estimator, kind, _inputs(problem, problem.rows(name, part)))}
-            for part in ("validation", "test")
-        }
-        score = problem.relative_loss(name, outputs["validation"][name], "validation")
-        return Learned((name,), score, lambda part: outputs[part], self.family.n_parameters(estimator), seconds)
+        estimator, constant = _fit(self.family.make(kind, settings, problem.seed), kind, problem.values(rows), target)
+        return self._learned(FittedAlone(name, kind, estimator, constant), problem, time.perf_counter() - start)
 
-    def _pooled(self, problem: Problem, settings: Settings) -> list[Learned]:
+    def _pooled(self, problem: Problem, settings: Settings) -> Learned:
         kind = problem.tasks[0].kind
-        names = [task.name for task in problem.tasks]
+        names = tuple(task.name for task in problem.tasks)
         ids = problem.tensors.task_ids
         assert ids is not None  # `reason_against` has checked the layout
         start = time.perf_counter()
         rows = np.concatenate([problem.rows(name, "train") for name in names])
-        target = problem.tensors.targets[rows, ids[rows]].double().numpy()
-        estimator = _fit(self.family.make(kind, settings, problem.seed), kind, _with_task(problem, rows), target)
-        seconds = time.perf_counter() - start
-        outputs: dict[str, Mapping[str, np.ndarray]] = {}
-        for part in ("validation", "test"):
-            parts = [problem.rows(name, part) for name in names]
-            every = _outputs(estimator, kind, _with_task(problem, np.concatenate(parts)))
-            bounds = np.cumsum([len(own) for own in parts])[:-1]
-            outputs[part] = dict(zip(names, np.split(every, bounds), strict=True))
-        losses = [
-            problem.relative_loss(task.name, outputs["validation"][task.name], "validation")
-            for task in problem.tasks
-            if task.name in problem.scored
-        ]
-        return [
-            Learned(
-                tuple(names),
-                float(np.nanmean(losses)),
-                lambda part: outputs[part],
-                self.family.n_parameters(estimator),
-                seconds,
-            )
-        ]
+        places = ids[rows]
+        target = problem.tensors.targets[rows, places].double().numpy()
+        inputs = with_task(problem.values(rows), places, len(names))
+        estimator, constant = _fit(self.family.make(kind, settings, problem.seed), kind, inputs, target)
+        return self._learned(FittedPooled(names, kind, estimator, constant), problem, time.perf_counter() - start)
+
+    def _learned(self, fitted: FittedAlone | FittedPooled, problem: Problem, seconds: float) -> Learned:
+        outputs = {part: problem.answers(fitted, part) for part in ("validation", "test")}
+        counted = [name for name in fitted.tasks if name in problem.scored] or fitted.tasks
+        losses = [problem.relative_loss(name, outputs["validation"][name], "validation") for name in counted]
+        return Learned(
+            fitted.tasks,
+            float(np.nanmean(losses)) if len(losses) > 1 else losses[0],
+            lambda part: outputs[part],
+            parameters=self.family.n_parameters(fitted.estimator),
+            seconds=seconds,
+            fitted=fitted,
+        )
 
 
 def reason_against_pooling(data: MultiTaskData) -> str | None:
@@ -197,63 +187,15 @@ def reason_against_pooling(data: MultiTaskData) -> str | None:
     return None
 
 
-def _inputs(problem: Problem, rows: np.ndarray) -> np.ndarray:
-    values: np.ndarray = problem.tensors.inputs[rows].numpy()
-    return values.astype(np.float64)
+def _fit(estimator: Any, kind: Kind, inputs: np.ndarray, target: np.ndarray) -> tuple[Any, np.ndarray | None]:
+    """The fitted estimator, or raw outputs that stand in: with one class in the rows no classifier can be fitted.
 
-
-def _with_task(problem: Problem, rows: np.ndarray) -> np.ndarray:
-    """Inputs and one column per task (which of them the row belongs to)."""
-    ids = problem.tensors.task_ids
-    assert ids is not None
-    return np.concatenate([_inputs(problem, rows), np.eye(len(problem.tasks))[ids[rows]]], axis=1)
-
-
-class _Constant:
-    """Stands in where a task has one class in its training rows: no classifier can be fitted."""
-
-    def __init__(self, outputs: np.ndarray) -> None:
-        self.outputs = outputs
-
-
-def _fit(estimator: Any, kind: Kind, inputs: np.ndarray, target: np.ndarray) -> Any:
-    """Fit on one thread: the thread pools of torch and of scikit-learn wait for each other on tables of this size."""
+    One thread: the thread pools of torch and of scikit-learn wait for each other on tables of this size.
+    """
     with threadpool_limits(1):
-        return _fit_kind(estimator, kind, inputs, target)
-
-
-def _fit_kind(estimator: Any, kind: Kind, inputs: np.ndarray, target: np.ndarray) -> Any:
-    if not kind.n_classes:
-        return estimator.fit(inputs, target)
-    labels = target.astype(np.int64)
-    if len(np.unique(labels)) == 1:
-        shares = np.bincount(labels, minlength=kind.n_classes) + 0.5
-        return _Constant(logits_of(shares / shares.sum(), kind))
-    return estimator.fit(inputs, labels)
-
-
-def _outputs(estimator: Any, kind: Kind, inputs: np.ndarray) -> np.ndarray:
-    """Raw outputs (n, n_outputs) in the form of a network's: values, or logits."""
-    with threadpool_limits(1):
-        return _outputs_of_kind(estimator, kind, inputs)
-
-
-def _outputs_of_kind(estimator: Any, kind: Kind, inputs: np.ndarray) -> np.ndarray:
-    if isinstance(estimator, _Constant):
-        return np.broadcast_to(estimator.outputs, (len(inputs), kind.n_outputs)).copy()
-    if not len(inputs):
-        return np.zeros((0, kind.n_outputs))
-    if not kind.n_classes:
-        return np.asarray(estimator.predict(inputs), dtype=np.float64).reshape(-1, 1)
-    known = np.asarray(estimator.classes_, dtype=np.int64)
-    probabilities = np.full((len(inputs), kind.n_classes), 0.0)
-    probabilities[:, known] = estimator.predict_proba(inputs)
-    return logits_of(probabilities, kind)
-
-
-def logits_of(probabilities: np.ndarray, kind: Kind) -> np.ndarray:
-    """Probabilities (..., n_classes) as raw outputs; bounded away from 0 so that a miss costs a finite amount."""
-    logs: np.ndarray = np.log(np.clip(probabilities, 1e-6, 1.0))
-    if kind.n_outputs == 1:
-        logs = logs[..., 1:] - logs[..., :1]
-    return logs
+        if not kind.n_classes:
+            return estimator.fit(inputs, target), None
+        labels = target.astype(np.int64)
+        if len(np.unique(labels)) == 1:
+            return None, constant_logits(labels, kind)
+        return estimator.fit(inputs, labels), None
