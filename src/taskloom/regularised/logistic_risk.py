@@ -20,6 +20,7 @@ Rows = NDArray[np.intp]
 
 _MOST_STEPS = 100
 _LONGEST = 5.0  # of a step of the intercepts, in log odds
+_FLAT = 4e-15  # a slope that is this small a share of the pulls is 0 to rounding
 
 
 @dataclass(frozen=True)
@@ -175,15 +176,19 @@ class LogisticRisk:
             slope = self._per_task(self.labels * pulls)
             curvature = self._per_task(pulls * expit(margins))
             low, high = np.where(slope > 0, b, low), np.where(slope > 0, high, b)
-            with np.errstate(divide="ignore", invalid="ignore"):
-                step = np.clip(np.nan_to_num(slope / curvature, nan=0.0), -_LONGEST, _LONGEST)
-                following = b + step
-                middle = np.where(np.isfinite(low + high), (low + high) / 2, following)
-            following = np.where((following > low) & (following < high), following, middle)
+            longest = np.copysign(_LONGEST, slope) * (slope != 0)
+            with np.errstate(over="ignore"):
+                step = np.divide(slope, curvature, out=longest, where=curvature > 0)
+            following = b + np.minimum(np.maximum(step, -_LONGEST), _LONGEST)
+            is_within = (following > low) & (following < high)
+            if not is_within.all():
+                middle = np.where(np.isinf(low) | np.isinf(high), following, low / 2 + high / 2)
+                following = np.where(is_within, following, middle)
             is_still = np.abs(following - b) <= 1e-15 * np.maximum(1.0, np.abs(b))
-            if np.all(is_still | (np.abs(slope) <= 1e-15 * self._per_task(pulls))):
+            is_done = is_still | (np.abs(slope) <= _FLAT * self._per_task(pulls))
+            if np.all(is_done):
                 break
-            b = following
+            b = np.where(is_done, b, following)  # at rounding, halving the bracket would lead away again
         return b
 
     def _balanced(self, pulls: Array, curvatures: Array) -> Array:

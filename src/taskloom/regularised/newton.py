@@ -31,7 +31,8 @@ Rows: TypeAlias = NDArray[np.intp]
 Parts: TypeAlias = tuple[Array, ...]
 
 _FLATTEST = 1e-7  # second derivatives below this share of the weight are raised to it: targets stay finite
-_FORCING = (0.1, 1e-3, 1e-6)  # gap of the expansion, as a share of the gap; the smaller ones where no step helps
+_FORCING = (0.1, 1e-3, 1e-6)  # gap of the expansion, as a share of the gap; the smaller ones where steps help little
+_FAST = 0.25  # a step that leaves more of the gap than this helped little
 _DECREASE = 1e-4  # share of the predicted decrease that a step has to reach
 _SHORTEST = 1e-8
 _ROUNDING = 4 * float(np.finfo(np.float64).eps)  # of objectives, relative: a full step may seem to raise them by this
@@ -69,6 +70,7 @@ def solve_logistic(
 
 def _newton(risk: LogisticRisk, penalty: AnyPenalty, *, start: Parts, target: float, max_iterations: int) -> Reached:
     parts, bound, least, stalls = start, -np.inf, np.inf, 0
+    level, last_gap = 0, np.inf
     point = risk.at(total(parts))
     for iteration in range(max_iterations + 1):
         measured = measure(point, penalty, parts)
@@ -77,9 +79,11 @@ def _newton(risk: LogisticRisk, penalty: AnyPenalty, *, start: Parts, target: fl
         gap = measured.objective - bound
         if gap <= target or iteration == max_iterations or stalls == _MOST_STALLS:
             break
+        level = min(level + 1, len(_FORCING) - 1) if gap > _FAST * last_gap else level
+        last_gap = gap
         expansion = SquaredRisk(expanded(risk, point), risk.free).least_squares
         found = None
-        for share in _FORCING:
+        for share in _FORCING[level:]:
             goal = solve_least_squares(
                 expansion, penalty, start=parts, target=share * gap, max_iterations=max_iterations
             ).parts
@@ -113,9 +117,9 @@ def _step(
     """The longest of the steps 1, 1/2, 1/4, ... towards the goal that lowers the objective; None if none does."""
     difference = total(goal) - total(parts)
     predicted = value_of(penalty, goal) - value_of(penalty, parts) - float(np.vdot(measured.G, difference))
-    if predicted >= 0:
-        return None
     length, rounding = 1.0, _ROUNDING * abs(measured.objective)
+    if predicted >= rounding or not difference.any():
+        return None
     while length >= _SHORTEST:
         candidate = tuple(part + length * (other - part) for part, other in zip(parts, goal, strict=True))
         candidate = goal if length == 1 else candidate  # exact zeros stay exact
