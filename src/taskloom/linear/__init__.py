@@ -17,6 +17,8 @@ __getattr__, __dir__, __all__ = attach(
         "DirtyModelClassifier": "dirty",
         "FusedSparseGroupLasso": "fused_sparse_group_lasso",
         "FusedSparseGroupLassoClassifier": "fused_sparse_group_lasso",
+        "GOMTL": "go_mtl",
+        "GOMTLClassifier": "go_mtl",
         "GraphRegularized": "graph_regularized",
         "GraphRegularizedClassifier": "graph_regularized",
         "HierarchicalBayes": "hierarchical_bayes",

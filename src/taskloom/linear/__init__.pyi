@@ -10,6 +10,8 @@ from taskloom.linear.dirty import DirtyModelClassifier as DirtyModelClassifier
 from taskloom.linear.dirty_cv import DirtyModelCV as DirtyModelCV
 from taskloom.linear.fused_sparse_group_lasso import FusedSparseGroupLasso as FusedSparseGroupLasso
 from taskloom.linear.fused_sparse_group_lasso import FusedSparseGroupLassoClassifier as FusedSparseGroupLassoClassifier
+from taskloom.linear.go_mtl import GOMTL as GOMTL
+from taskloom.linear.go_mtl import GOMTLClassifier as GOMTLClassifier
 from taskloom.linear.graph import correlation_graph as correlation_graph
 from taskloom.linear.graph import difference_graph as difference_graph
 from taskloom.linear.graph import graph_laplacian as graph_laplacian
@@ -55,6 +57,8 @@ __all__ = [
     "DirtyModelClassifier",
     "FusedSparseGroupLasso",
     "FusedSparseGroupLassoClassifier",
+    "GOMTL",
+    "GOMTLClassifier",
     "GraphRegularized",
     "GraphRegularizedClassifier",
     "HierarchicalBayes",
