@@ -22,6 +22,8 @@ __getattr__, __dir__, __all__ = attach(
         "GraphRegularized": "graph_regularized",
         "GraphRegularizedClassifier": "graph_regularized",
         "HierarchicalBayes": "hierarchical_bayes",
+        "IncompleteMultiSource": "incomplete_multi_source",
+        "IncompleteMultiSourceClassifier": "incomplete_multi_source",
         "MeanRegularized": "mean_regularized",
         "MeanRegularizedCV": "mean_regularized_cv",
         "MeanRegularizedClassifier": "mean_regularized",

@@ -21,6 +21,8 @@ from taskloom.linear.group_lasso import MultiTaskGroupLasso as MultiTaskGroupLas
 from taskloom.linear.group_lasso import MultiTaskGroupLassoClassifier as MultiTaskGroupLassoClassifier
 from taskloom.linear.group_lasso_cv import MultiTaskGroupLassoCV as MultiTaskGroupLassoCV
 from taskloom.linear.hierarchical_bayes import HierarchicalBayes as HierarchicalBayes
+from taskloom.linear.incomplete_multi_source import IncompleteMultiSource as IncompleteMultiSource
+from taskloom.linear.incomplete_multi_source import IncompleteMultiSourceClassifier as IncompleteMultiSourceClassifier
 from taskloom.linear.lasso import MultiTaskLasso1 as MultiTaskLasso1
 from taskloom.linear.lasso import MultiTaskLasso1Classifier as MultiTaskLasso1Classifier
 from taskloom.linear.mean_regularized import DeviationForm as DeviationForm
@@ -62,6 +64,8 @@ __all__ = [
     "GraphRegularized",
     "GraphRegularizedClassifier",
     "HierarchicalBayes",
+    "IncompleteMultiSource",
+    "IncompleteMultiSourceClassifier",
     "MeanRegularized",
     "MeanRegularizedCV",
     "MeanRegularizedClassifier",
