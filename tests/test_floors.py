@@ -49,6 +49,7 @@ ASSEMBLERS = {
     "balance/reduce/sum.py": "equal() is the sum or, on request, the mean",
     "losses/defaults.py": "which loss belongs to which kind of task",
     "metrics/defaults.py": "which metrics belong to which kind of task",
+    "linear/incomplete_multi_source.py": "its tasks are the patterns of a group lasso",
     "linear/mean_regularized_cv.py": "it chooses the parameters of mean_regularized.py",
     "nn/adaptive.py": "it is partial sharing that grows",
     "nn/branched.py": "the tree that is found is partial sharing",
