@@ -2,62 +2,105 @@
 
 Measured on a server core of 2023 with OpenBLAS; only ratios matter. Reading a design once costs 0.6 ns per number
 and 0.045 ns more for each vector that it is multiplied with; matrix products cost 0.045 ns per multiplication, half of
-that where the result is symmetric; taking a column out of a design that is stored by rows costs 3 ns per number. The
-compiled loops need 0.1 ns per multiplication. A round of the interpreter around them costs 0.25 ms.
+that where the result is symmetric; taking a column out of a design that is stored by rows costs 3 ns per number. A
+design that is touched costs a few calls of the interpreter, and a round of the interpreter around the compiled loops
+0.1 ms and 8 ns per coefficient. The loops need a fixed time per coefficient and one per multiplication, both larger
+where every task has a design of its own, and Gram matrices that leave the cache are read from memory.
 """
 
 from __future__ import annotations
 
-from taskloom.regularised._least_squares import LeastSquaresOfData
+from taskloom.regularised._least_squares import LeastSquares, LeastSquaresOfData
 
-__all__ = ["all_at_once", "all_grams", "first_rows", "fits", "gradients", "grams", "prefers_grams"]
+__all__ = [
+    "all_grams",
+    "first_rows",
+    "fits",
+    "gradients",
+    "gram_rows",
+    "grams",
+    "is_small",
+    "is_soon_solved",
+    "prefers_grams",
+    "round_of",
+]
 
 _READ = 0.6
 _PRODUCT = 0.045
 _GATHER = 3.0
-_LOOP = 0.1
-_ROUND = 250_000.0
+_WRITE = 1.0  # per number of a Gram matrix, in fresh memory
+_CALL = 10_000.0  # on one design
+_ROUND = 100_000.0
+_EVALUATION = 8.0  # of a coefficient, once a round
+_ENTRY_AT_0 = 80.0  # of a coefficient that stays 0, in one call of the loops
+_ENTRY_BY_GRAMS, _ENTRY_BY_RESIDUALS = (20.0, 40.0), (35.0, 90.0)  # of a coefficient in a pass: shared, own designs
+_LOOP_BY_GRAMS, _LOOP_BY_RESIDUALS = (0.08, 0.3), (0.3, 0.6)  # per row of the set, per sample
+_LOOP_FROM_MEMORY = 1.0  # per row of the set
+_CACHE = 2**20  # numbers
 _PASSES = 40  # of a typical solution on a set of rows
+_FURTHER_PASSES = 20  # from a share of the gap on a set of rows to none of it
+_FEW_ROUNDS = 5  # of gradients, for which all Gram matrices are not many
+_MOST = 0.5  # of the rows
 _MOST_NUMBERS = 2**27  # in Gram matrices: 1 GiB
-ROWS_AT_ONCE = 600  # with all Gram matrices at hand so many rows need no working set
 
 
 def gradients(problem: LeastSquaresOfData) -> float:
     """Gradients of all rows from the data: every design is read once, for the tasks that share it."""
     sharing = problem.n_tasks / problem.n_grams
-    return problem.n_samples * problem.n_features * (_READ + _PRODUCT * sharing)
+    return problem.n_samples * problem.n_features * (_READ + _PRODUCT * sharing) + problem.n_grams * _CALL
 
 
 def all_grams(problem: LeastSquaresOfData) -> float:
     """All Gram matrices: N d^2 / 2 multiplications."""
-    return problem.n_samples * problem.n_features**2 * _PRODUCT / 2
+    return problem.n_samples * problem.n_features**2 * _PRODUCT / 2 + _written(problem, problem.n_features)
 
 
 def grams(problem: LeastSquaresOfData, m: int, *, known: int = 0) -> float:
     """Gram matrices of m rows when those of some of them are known."""
-    return problem.n_samples * ((m - known) * _GATHER + (m * m - known * known) * _PRODUCT)
+    numbers = (m - known) * _GATHER + (m * m - known * known) * _PRODUCT
+    return problem.n_samples * numbers + problem.n_grams * _CALL
 
 
-def all_at_once(problem: LeastSquaresOfData) -> bool:
-    """Whether all Gram matrices cost less than two rounds of a working set, each with what the interpreter adds.
+def gram_rows(problem: LeastSquaresOfData, new: int) -> float:
+    """Rows of the Gram matrices, which replace gradients from the data."""
+    return problem.n_samples * new * (_GATHER + problem.n_features * _PRODUCT) + problem.n_grams * _CALL
 
-    With few features the loops over rows that stay 0 cost next to nothing, and one call of them does it all.
-    """
-    d = problem.n_features
-    if not problem.is_dense or d > ROWS_AT_ONCE or not fits(problem, d):
-        return False
-    return all_grams(problem) <= 2 * (gradients(problem) + _ROUND)
+
+def round_of(problem: LeastSquares) -> float:
+    """What the interpreter adds to one call of the loops."""
+    return _ROUND + problem.n_features * problem.n_tasks * _EVALUATION
+
+
+def is_small(problem: LeastSquares) -> bool:
+    """Whether the loops over all rows cost less than the interpreter needs to choose some of them."""
+    return problem.n_features * problem.n_tasks * _ENTRY_AT_0 <= _ROUND / 2
+
+
+def is_soon_solved(problem: LeastSquares, m: int) -> bool:
+    """Whether m rows are solved to the end, by Gram matrices, at less than the costs of another round."""
+    return _FURTHER_PASSES * _pass_by_grams(problem, m) <= round_of(problem)
 
 
 def fits(problem: LeastSquaresOfData, m: int) -> bool:
-    """Whether Gram matrices of m rows may be kept."""
-    return problem.n_grams * m * m <= _MOST_NUMBERS
+    """Whether m rows of all Gram matrices may be kept."""
+    return problem.n_grams * m * problem.n_features <= _MOST_NUMBERS
 
 
-def first_rows(problem: LeastSquaresOfData) -> int:
-    """Rows of the first working set: their Gram matrices cost about as much as the gradients of all rows."""
-    budget = 1.5 * gradients(problem) / max(problem.n_samples, 1)
-    return int((((_GATHER**2 + 4 * _PRODUCT * budget) ** 0.5) - _GATHER) / (2 * _PRODUCT))
+def first_rows(problem: LeastSquares, n_missing: int) -> int:
+    """Rows of the first working set: their Gram matrices cost about as much as a round with the gradients of all rows.
+
+    With few features the rows of the Gram matrices are counted, which make gradients from the data unnecessary; where
+    most rows are missing it is all of them.
+    """
+    if is_small(problem):
+        return problem.n_features
+    if not isinstance(problem, LeastSquaresOfData) or "whole" in problem.__dict__:
+        return n_missing
+    budget, n = gradients(problem), max(problem.n_samples, 1)
+    if all_grams(problem) <= _FEW_ROUNDS * (budget + round_of(problem)):
+        few = int((budget + round_of(problem)) / n / (_GATHER + problem.n_features * _PRODUCT))
+        return problem.n_features if n_missing >= _MOST * problem.n_features else min(n_missing, few)
+    return min(n_missing, int(((_GATHER**2 + 6 * _PRODUCT * budget / n) ** 0.5 - _GATHER) / (2 * _PRODUCT)))
 
 
 def prefers_grams(problem: LeastSquaresOfData, m: int) -> bool:
@@ -69,7 +112,23 @@ def prefers_grams(problem: LeastSquaresOfData, m: int) -> bool:
     """
     if not problem.is_dense:
         return True
-    n = problem.n_samples * (problem.n_tasks // problem.n_grams)
-    with_residuals = _PASSES * m / 2 * 2 * n * _LOOP
-    with_grams = _PASSES * m / 2 * m * problem.n_tasks * _LOOP + problem.n_samples * m * m * _PRODUCT
-    return with_grams <= with_residuals and fits(problem, m)
+    if problem.n_grams * m * m > _MOST_NUMBERS:
+        return False
+    with_grams = _PASSES * _pass_by_grams(problem, m) + problem.n_samples * m * m * _PRODUCT / 2 + _written(problem, m)
+    return with_grams <= _PASSES * _pass_by_residuals(problem, m)
+
+
+def _written(problem: LeastSquaresOfData, m: int) -> float:
+    return problem.n_grams * (_CALL + m * m * _WRITE)
+
+
+def _pass_by_grams(problem: LeastSquares, m: int) -> float:
+    own = problem.n_grams > 1
+    per_row = _LOOP_FROM_MEMORY if problem.n_grams * m * m > _CACHE else _LOOP_BY_GRAMS[own]
+    return m / 2 * problem.n_tasks * (_ENTRY_BY_GRAMS[own] + per_row * m)
+
+
+def _pass_by_residuals(problem: LeastSquaresOfData, m: int) -> float:
+    own = problem.n_grams > 1
+    n = problem.n_samples / problem.n_grams
+    return m / 2 * problem.n_tasks * (_ENTRY_BY_RESIDUALS[own] + _LOOP_BY_RESIDUALS[own] * n)

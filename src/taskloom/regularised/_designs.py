@@ -47,6 +47,10 @@ class DesignMatrix(Protocol):
         """``Z[:, rows]' Z[:, others]``."""
         ...
 
+    def across(self, rows: Rows) -> Array:
+        """``Z[:, rows]' Z``, shape (m, d)."""
+        ...
+
     def gram(self, out: Array) -> None:
         """Write ``Z' Z`` into an array of shape (d, d)."""
         ...
@@ -82,6 +86,10 @@ class DenseDesign:
 
     def cross(self, rows: Rows, others: Rows) -> Array:
         product: Array = self.columns(rows) @ self.columns(others).T
+        return product
+
+    def across(self, rows: Rows) -> Array:
+        product: Array = self.columns(rows) @ self.matrix
         return product
 
     def gram(self, out: Array) -> None:
@@ -139,6 +147,11 @@ class SparseDesign:
         difference: Array = product - self.loads[:, rows].T @ self.loads[:, others]
         return difference
 
+    def across(self, rows: Rows) -> Array:
+        product = (self.matrix[:, rows].T @ self.matrix).toarray()
+        difference: Array = product - self.loads[:, rows].T @ self.loads
+        return difference
+
     def gram(self, out: Array) -> None:
         out[:] = (self.matrix.T @ self.matrix).toarray() - self.loads.T @ self.loads
 
@@ -176,6 +189,8 @@ def whiten(X: Design, Y: Array, *, weights: Array, fit_intercept: bool, free: Ro
     if len(weights) and weights.min() != weights.max():
         root, scale = np.sqrt(weights), 1.0
         Y = root * Y
+    if not fit_intercept and len(free) == 0 and not issparse(X):
+        return Whitened(DenseDesign(X if root is None else root[:, None] * X), np.ascontiguousarray(Y), scale)
     columns = _columns_to_remove(X, root, fit_intercept, free)
     basis = _basis(columns)
     Y = Y - (Y @ basis) @ basis.T if basis.shape[1] else Y

@@ -22,7 +22,7 @@ from taskloom.regularised._designs import DenseDesign, Whitened
 from taskloom.regularised.certificate import RiskPoint, SquaredDual
 from taskloom.regularised.data import Array
 
-__all__ = ["GramLeastSquares", "LeastSquares", "LeastSquaresOfData"]
+__all__ = ["GramLeastSquares", "GramRows", "LeastSquares", "LeastSquaresOfData"]
 
 Rows = NDArray[np.intp]
 
@@ -101,7 +101,7 @@ class GramLeastSquares:
     def grams(self, rows: Rows) -> Array:
         if len(rows) == self.n_features and np.array_equal(rows, np.arange(self.n_features)):
             return self.H
-        return np.ascontiguousarray(self.H[:, rows[:, None], rows])
+        return self.H.take(rows, axis=1).take(rows, axis=2)
 
     @cached_property
     def curvatures(self) -> Array:
@@ -129,6 +129,7 @@ class LeastSquaresOfData:
         self.n_tasks = int(ends[-1])
         self.n_samples = sum(piece.design.n_samples for piece in self.pieces)
         self._known = KnownGrams(self.pieces, n_features)
+        self.known_rows = KnownRows(self.pieces, n_features)
 
     @property
     def is_dense(self) -> bool:
@@ -195,6 +196,11 @@ class LeastSquaresOfData:
         return GramLeastSquares(H, self.r, squares=self.squares)
 
     @cached_property
+    def by_rows(self) -> GramRows:
+        """The same with rows of the Gram matrices computed as they are needed."""
+        return GramRows(self, self.known_rows)
+
+    @cached_property
     def curvatures(self) -> Array:
         return np.stack([piece.scale * piece.design.squares for piece in self.pieces])
 
@@ -207,7 +213,7 @@ class LeastSquaresOfData:
             [replace(piece, targets=piece.targets[column : column + 1])], n_features=self.n_features
         )
         if self.n_grams == 1:
-            alone._known = self._known
+            alone._known, alone.known_rows = self._known, self.known_rows
         return alone
 
 
@@ -229,7 +235,7 @@ class KnownGrams:
         if np.array_equal(rows, self._rows):
             return self._grams
         places = self._places[rows]
-        return np.ascontiguousarray(self._grams[:, places[:, None], places])
+        return self._grams.take(places, axis=1).take(places, axis=2)
 
     def _extend(self, new: Rows) -> None:
         m, known = len(self._rows), self._rows
@@ -243,3 +249,72 @@ class KnownGrams:
         self._places[new] = m + np.arange(len(new))
         self._rows = np.concatenate([known, new])
         self._grams = larger
+
+
+class KnownRows:
+    """Rows of Gram matrices, computed when they are asked for: m of them cost O(N m d), once."""
+
+    def __init__(self, pieces: Sequence[Whitened], n_features: int) -> None:
+        """Nothing is computed yet."""
+        self._pieces = pieces
+        self._places = np.full(n_features, -1)
+        self.rows: Rows = np.zeros(0, dtype=np.intp)
+        self.H: Array = np.zeros((len(pieces), 0, n_features))
+
+    def unknown(self, rows: Rows) -> Rows:
+        """Which of the rows are still to be computed."""
+        return rows[self._places[rows] < 0]
+
+    def places(self, rows: Rows) -> Rows:
+        """Where ``H_t[rows]`` is among the known rows, shape (m,)."""
+        new = self.unknown(rows)
+        if len(new):
+            m = len(self.rows)
+            larger = np.empty((len(self._pieces), m + len(new), len(self._places)))
+            larger[:, :m] = self.H
+            for H, piece in zip(larger, self._pieces, strict=True):
+                np.multiply(piece.design.across(new), piece.scale, out=H[m:])
+            self._places[new] = m + np.arange(len(new))
+            self.rows, self.H = np.concatenate([self.rows, new]), larger
+        found: Rows = self._places[rows]
+        return found
+
+
+class GramRows:
+    """Least squares by those rows of the Gram matrices that were asked for.
+
+    Gradients of all rows follow from them at coefficients that are 0 elsewhere: the data are not read again.
+    """
+
+    def __init__(self, problem: LeastSquaresOfData, known: KnownRows) -> None:
+        """Nothing is computed yet."""
+        self.data, self._known = problem, known
+        self.n_grams, self.n_features, self.n_tasks = problem.n_grams, problem.n_features, problem.n_tasks
+        self.r, self.squares, self.square = problem.r, problem.squares, problem.square
+        self._last: tuple[Rows, Array] = known.rows[:0], known.H[:, :0, :0]
+
+    def at(self, A: Array) -> RiskPoint:
+        support = np.flatnonzero(A.any(axis=1))
+        places = self._known.places(support)
+        few = 2 * len(support) <= len(self._known.rows)
+        rows, H = (support, self._known.H[:, places]) if few else (self._known.rows, self._known.H)
+        taken = A[rows].T  # (T, m)
+        product = taken @ H[0] if self.n_grams == 1 else np.matmul(taken[:, None, :], H)[:, 0, :]
+        G = self.r - product.T
+        rests = self.squares - np.einsum("mt,mt->t", A[support], self.r[support] + G[support])
+        return _point(np.maximum(rests, 0.0), G, A)
+
+    def grams(self, rows: Rows) -> Array:
+        if not np.array_equal(rows, self._last[0]):
+            places = self._known.places(rows)
+            self._last = rows, self._known.H.take(places, axis=1).take(rows, axis=2)
+        return self._last[1]
+
+    @property
+    def curvatures(self) -> Array:
+        """As of all least squares."""
+        return self.data.curvatures
+
+    def task(self, t: int) -> LeastSquares:
+        """As of all least squares."""
+        return self.data.task(t)

@@ -33,7 +33,7 @@ from taskloom.regularised.penalties.entry import EntryNorm
 from taskloom.regularised.penalties.part_sum import PartSum
 from taskloom.regularised.penalties.row_norm import RowNorm
 from taskloom.regularised.proximal_gradient import solve_by_proximal_gradient
-from taskloom.regularised.row_descent import row_terms, solve_by_row_descent
+from taskloom.regularised.row_descent import is_known, row_terms, solve_by_row_descent
 from taskloom.regularised.splitting import solve_by_splitting
 from taskloom.regularised.working_set import Reached, is_separable, restricted, solve_on_working_sets
 from taskloom.solvers.row_descent import IS_COMPILED
@@ -60,10 +60,10 @@ def solve_least_squares(
         target: gap to stop at.
         max_iterations: most iterations.
     """
-    if problem.n_tasks == 1 and isinstance(penalty, PartSum) and row_terms(penalty, problem.n_features) is not None:
+    if problem.n_tasks == 1 and isinstance(penalty, PartSum) and is_known(penalty):
         return _cheaper_part(problem, penalty, start=start, target=target, max_iterations=max_iterations)
     d, is_small = problem.n_features, _is_small(problem)
-    if IS_COMPILED and row_terms(penalty, d) is not None and not (isinstance(penalty, PartSum) and is_small):
+    if IS_COMPILED and is_known(penalty) and not (isinstance(penalty, PartSum) and is_small):
         if problem.n_tasks > 1 and _is_by_task(penalty):
             return _each_task(problem, penalty, start=start, target=target, max_iterations=max_iterations)
         passes = min(max_iterations, _PASSES_BEFORE_SPLITTING) if is_small else max_iterations

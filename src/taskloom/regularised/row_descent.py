@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from taskloom.regularised import _costs
-from taskloom.regularised._least_squares import LeastSquares, LeastSquaresOfData
+from taskloom.regularised._least_squares import GramRows, LeastSquares, LeastSquaresOfData
 from taskloom.regularised._measure import AnyPenalty, Measured
 from taskloom.regularised.certificate import RiskPoint
 from taskloom.regularised.data import Array
@@ -19,13 +20,25 @@ from taskloom.regularised.penalties.row_norm import RowNorm
 from taskloom.regularised.working_set import Reached, solve_on_working_sets
 from taskloom.solvers.row_descent import RowTerms, descend_gradients, descend_residuals
 
-__all__ = ["row_terms", "solve_by_row_descent"]
+__all__ = ["is_known", "row_terms", "solve_by_row_descent"]
 
 Rows: TypeAlias = NDArray[np.intp]
 Parts: TypeAlias = tuple[Array, ...]
 
 _EXPECTED_ROUNDS = 3  # further gradients of all rows
+_FEW_ROWS = 20  # so few are above the penalty only where it is strong: then one further gradient is mostly the last
 _MOST_PASSES = 1000  # on one set of rows
+
+
+def is_known(penalty: AnyPenalty) -> bool:
+    """Whether :func:`row_terms` knows the penalty."""
+    if isinstance(penalty, Elastic):
+        inner = penalty.penalty
+        return is_known(inner) and not (isinstance(inner, Elastic) and inner.l2 > 0)
+    if isinstance(penalty, PartSum):
+        kinds = [type(part) for part in penalty.penalties]
+        return kinds == [RowNorm, EntryNorm]
+    return isinstance(penalty, RowNorm | EntryNorm)
 
 
 def row_terms(penalty: AnyPenalty, n_rows: int) -> tuple[RowTerms, float] | None:
@@ -34,8 +47,9 @@ def row_terms(penalty: AnyPenalty, n_rows: int) -> tuple[RowTerms, float] | None
         inner = row_terms(penalty.penalty, n_rows)
         return None if inner is None or inner[1] > 0 else (inner[0], penalty.l2)
     if isinstance(penalty, RowNorm):
-        strengths = np.array(np.broadcast_to(penalty.strengths, n_rows), dtype=np.float64)
-        return RowTerms(strengths, np.array(np.broadcast_to(penalty.q, n_rows), dtype=np.float64)), 0.0
+        strengths, powers = np.empty(n_rows), np.empty(n_rows)
+        strengths[:], powers[:] = penalty.strengths, penalty.q
+        return RowTerms(strengths, powers), 0.0
     if isinstance(penalty, EntryNorm):
         return RowTerms(np.full(n_rows, penalty.alpha), np.ones(n_rows)), 0.0
     if isinstance(penalty, PartSum) and len(penalty.penalties) == 2:
@@ -61,10 +75,7 @@ def solve_by_row_descent(
     """
     found = row_terms(penalty, problem.n_features)
     assert found is not None
-    if isinstance(problem, LeastSquaresOfData) and ("whole" in problem.__dict__ or _costs.all_at_once(problem)):
-        problem = problem.whole
-    first = _costs.first_rows(problem) if isinstance(problem, LeastSquaresOfData) else _costs.ROWS_AT_ONCE
-    solver = _RowSolver(problem, *found, most_passes=min(max_iterations, _MOST_PASSES))
+    solver = _RowSolver(problem, *found, most_passes=min(max_iterations, _MOST_PASSES), wanted=target / 2)
     return solve_on_working_sets(
         solver.at,
         penalty,
@@ -72,23 +83,28 @@ def solve_by_row_descent(
         solve_rows=solver.solve,
         target=target,
         max_iterations=max_iterations,
-        first=first,
+        first=partial(_costs.first_rows, problem),
     )
 
 
 class _RowSolver:
-    """Solves on sets of rows, and goes over from the data to all Gram matrices when that is the cheaper way."""
+    """Solves on sets of rows, and goes over from the data to Gram matrices when that is the cheaper way."""
 
-    def __init__(self, problem: LeastSquares, terms: RowTerms, ridge: float, *, most_passes: int) -> None:
+    def __init__(
+        self, problem: LeastSquares, terms: RowTerms, ridge: float, *, most_passes: int, wanted: float
+    ) -> None:
         self.problem, self.terms, self.ridge, self.most_passes = problem, terms, ridge, most_passes
+        self.wanted = wanted  # gap on a set that is solved to the end
         self.n_known = 0  # rows whose Gram matrices were made
 
     def at(self, A: Array) -> RiskPoint:
         return self.problem.at(A)
 
     def solve(self, rows: Rows, parts: Parts, measured: Measured, inner: float) -> tuple[Parts, int]:
-        problem = self.problem = self._cheapest(len(rows))
+        problem = self.problem = self._cheapest(rows)
         state = np.ascontiguousarray(np.stack([part.T for part in parts]))  # (parts, T, m)
+        if _costs.is_soon_solved(problem, len(rows)):
+            inner = min(inner, self.wanted)
         target = max(inner, 4e-16 * problem.square)
         if isinstance(problem, LeastSquaresOfData) and not _costs.prefers_grams(problem, len(rows)):
             made = self._with_residuals(problem, rows, state, target)
@@ -96,15 +112,25 @@ class _RowSolver:
             made = self._with_grams(rows, state, measured, target)
         return tuple(part.T for part in state), made
 
-    def _cheapest(self, m: int) -> LeastSquares:
+    def _cheapest(self, rows: Rows) -> LeastSquares:
+        """The data, the Gram matrices of these rows and all others, or all of them: what the rest may cost."""
         problem = self.problem
+        if isinstance(problem, GramRows):
+            problem = problem.data
         if not isinstance(problem, LeastSquaresOfData) or not problem.is_dense:
             return problem
         if "whole" in problem.__dict__:
             return problem.whole
-        saved = _costs.grams(problem, m, known=self.n_known) + _EXPECTED_ROUNDS * _costs.gradients(problem)
-        is_worth_it = _costs.all_grams(problem) <= saved and _costs.fits(problem, problem.n_features)
-        return problem.whole if is_worth_it and _costs.prefers_grams(problem, m) else problem
+        m, d, known = len(rows), problem.n_features, problem.known_rows
+        if not _costs.prefers_grams(problem, m):
+            return problem
+        rounds = 1 if m <= _FEW_ROWS else _EXPECTED_ROUNDS
+        from_data = _costs.grams(problem, m, known=min(self.n_known, m)) + rounds * _costs.gradients(problem)
+        by_rows, whole = _costs.gram_rows(problem, len(known.unknown(rows))), _costs.all_grams(problem)
+        if whole <= min(from_data, by_rows) and _costs.fits(problem, d):
+            return problem.whole
+        is_better = by_rows <= from_data and _costs.fits(problem, max(m, len(known.rows)))
+        return problem.by_rows if is_better else problem
 
     def _with_grams(self, rows: Rows, state: Array, measured: Measured, target: float) -> int:
         grams = self.problem.grams(rows)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeAlias, TypeGuard
 
 import numpy as np
@@ -31,8 +32,10 @@ Rows: TypeAlias = NDArray[np.intp]
 Parts: TypeAlias = tuple[Array, ...]
 
 _FEWEST = 20  # rows of the first set, and rows that are added at once
+_MOST_AT_FIRST = 100
 _GROWTH = 2  # times the support
 _QUICK_GROWTH = 5  # times the support where the last set was too small for it
+_FEW, _NEARLY_ALL = 600, 0.6  # of so few rows such a share is rounded up to all of them
 _INNER = 0.3  # the gap on the set, as a share of the gap on all rows
 _MOST_STALLS = 4  # rounds without progress: the gap is at rounding
 
@@ -84,7 +87,7 @@ def solve_on_working_sets(
     solve_rows: Callable[[Rows, Parts, Measured, float], tuple[Parts, int]],
     target: float,
     max_iterations: int,
-    first: int = 100,
+    first: Callable[[int], int] | None = None,
 ) -> Reached:
     """Rounds of a solver on sets of rows until the gap on all rows is at most the target.
 
@@ -96,7 +99,8 @@ def solve_on_working_sets(
             better coefficients in these rows and the number of passes made.
         target: gap to stop at.
         max_iterations: most passes.
-        first: most rows of the first set; all rows where there are no more.
+        first: from the number of rows that do not stay 0 to the size of the first set; by default as many, at most 100,
+            and all rows where there are no more than that.
     """
     parts, working, n_rows = start, np.zeros(0, dtype=np.intp), len(start[0])
     bound, last_gap, made, stalls = -np.inf, np.inf, 0, 0
@@ -111,7 +115,7 @@ def solve_on_working_sets(
         if gap <= target or made >= max_iterations or stalls >= _MOST_STALLS:
             return Reached(parts, measured.objective, gap, made)
         last_gap = gap
-        wanted = np.arange(n_rows) if n_rows <= first else _choose(thresholds, parts, working, first)
+        wanted = _choose(thresholds, parts, working, first or partial(_first_size, n_rows))
         is_complete = len(wanted) in (n_rows, len(working))
         working = wanted
         inner = max(0.5 * target if is_complete else _INNER * gap, 0.0)
@@ -120,11 +124,15 @@ def solve_on_working_sets(
         made += passes
 
 
-def _choose(thresholds: Array, parts: Parts, working: Rows, first: int) -> Rows:
+def _first_size(n_rows: int, n_missing: int) -> int:
+    return n_rows if n_rows <= _MOST_AT_FIRST else min(n_missing, _MOST_AT_FIRST)
+
+
+def _choose(thresholds: Array, parts: Parts, working: Rows, first: Callable[[int], int]) -> Rows:
     """The rows to work on next: all of the last set, so that what is known about them stays of use, and more."""
     n_rows = len(thresholds)
-    support = np.zeros(n_rows, dtype=bool)
-    for part in parts:
+    support = parts[0].any(axis=1)
+    for part in parts[1:]:
         support |= part.any(axis=1)
     n_support = int(np.count_nonzero(support))
     inside = np.zeros(n_rows, dtype=bool)
@@ -135,15 +143,18 @@ def _choose(thresholds: Array, parts: Parts, working: Rows, first: int) -> Rows:
     inside |= support
     n_inside = int(np.count_nonzero(inside))
     if len(working) == 0:
-        size = min(max(n_missing, _FEWEST), max(first, _FEWEST))
+        size = max(first(n_missing), _FEWEST)
     else:
         size = (_QUICK_GROWTH if 2 * n_support > len(working) else _GROWTH) * n_support
+    if n_rows <= _FEW and size >= _NEARLY_ALL * n_rows:
+        return np.arange(n_rows)
     room = max(size - n_inside, min(n_missing, _FEWEST))
-    order = np.where(inside, -np.inf, thresholds)
+    order = np.where(inside, np.inf, -thresholds)
     n_new = min(room, n_rows - n_inside)
-    new = np.argpartition(-order, n_new - 1)[:n_new] if n_new else np.zeros(0, dtype=np.intp)
-    known = np.concatenate([working, np.setdiff1d(np.flatnonzero(support), working)])
-    return np.concatenate([known, np.sort(new)]).astype(np.intp)
+    new = np.argpartition(order, n_new - 1)[:n_new] if n_new else np.zeros(0, dtype=np.intp)
+    new.sort()
+    inside[working] = False  # what is left are rows of the support
+    return np.concatenate([working, np.flatnonzero(inside), new])
 
 
 def _filled(part: Array, working: Rows, rows: Array) -> Array:

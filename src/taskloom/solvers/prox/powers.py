@@ -42,21 +42,19 @@ def power_norms(V: Array, q: float | Array) -> Array:
         >>> power_norms(np.array([[3.0, -4.0], [3.0, -4.0]]), np.array([2.0, np.inf]))
         array([5., 4.])
     """
+    if np.ndim(q) == 0 and q == 2:
+        lengths: Array = np.sqrt(np.einsum("rk,rk->r", V, V))
+        return lengths
     sizes = np.abs(V)
-    largest = sizes.max(axis=1, initial=0.0)
-    if np.ndim(q) == 0:
-        if q == 1:
-            ones: Array = sizes.sum(1)
-            return ones
-        if q == 2:
-            lengths: Array = np.sqrt(np.einsum("rk,rk->r", V, V))
-            return lengths
-        if np.isinf(q):
-            found: Array = largest
-            return found
+    if np.ndim(q) == 0 and q == 1:
+        ones: Array = sizes.sum(1)
+        return ones
+    largest: Array = sizes.max(axis=1, initial=0.0)
+    if np.ndim(q) == 0 and np.isinf(q):
+        return largest
     powers = np.broadcast_to(np.asarray(q, dtype=np.float64), len(V))
     is_finite = np.isfinite(powers) & (largest > 0)
-    norms: Array = largest.copy()
+    norms = largest.copy()
     scaled = sizes[is_finite] / largest[is_finite, None]
     exponents = powers[is_finite]
     norms[is_finite] *= (scaled ** exponents[:, None]).sum(1) ** (1 / exponents)
