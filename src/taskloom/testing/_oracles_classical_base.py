@@ -15,7 +15,17 @@ from taskloom.regularised import LogisticRisk, SquaredRisk, TaskData, largest_al
 from taskloom.task_column import fit_rows, loss_factors
 from taskloom.testing._oracles_base import Parameters, Unsupported
 
-__all__ = ["Case", "Method", "certified", "fit_case", "fit_school", "is_classes", "largest_strength", "load_school"]
+__all__ = [
+    "Case",
+    "Method",
+    "certified",
+    "determined",
+    "fit_case",
+    "fit_school",
+    "is_classes",
+    "largest_strength",
+    "load_school",
+]
 
 Array = NDArray[np.float64]
 TOLERANCE = 1e-13  # of the solvers: the files ask for objectives to 1e-8
@@ -91,10 +101,13 @@ class Method:
     Args:
         run: from a case to arrays by the names they have in the file; what it leaves out is not compared.
         tolerances: relative tolerances that differ from the usual ones, by name.
+        is_unique: whether there is one minimiser whatever the data; if not, coefficients that differ are compared by
+            what the data determine of them (:func:`determined`).
     """
 
     run: Callable[[Case], Mapping[str, Any]]
     tolerances: Mapping[str, float] = field(default_factory=dict)
+    is_unique: bool = True
 
 
 def fit_case(case: Case, estimator: Any) -> Any:
@@ -165,3 +178,35 @@ def fit_school(case: Case, estimator: Any, *, factor: float) -> dict[str, Array]
         task_feature=0, fit_intercept=False, loss_weights=sizes, tol=1e-9, max_iter=100_000
     ).fit(X, y)
     return {"obj": np.asarray(factor * fitted.objective_), "A": fitted.coef_.T}
+
+
+def determined(case: Case, values: Mapping[str, Array]) -> dict[str, Array]:
+    """What all minimisers of a strictly convex loss have in common, in the place of coefficients and intercepts.
+
+    The predictors of the samples are the same for all. So are the parts of the coefficients in the row spaces of the
+    (centred) designs, and the mean predictors. Penalties without curvature, such as absolute values, decide no further
+    where a task has fewer samples than features.
+
+    Args:
+        case: with its data.
+        values: ``A`` (d, T), and ``b`` (T,) where there are intercepts.
+    """
+    found = {name: np.array(value, dtype=np.float64) for name, value in values.items()}
+    means = np.zeros_like(found["A"])
+    for task, design in enumerate(_designs(case)):
+        if "b" in found:
+            means[:, task] = design.mean(axis=0)
+        _, sizes, right = np.linalg.svd(design - means[:, task], full_matrices=False)
+        rows = right[sizes > 1e-9 * sizes.max(initial=0.0)]
+        found["A"][:, task] = rows.T @ (rows @ found["A"][:, task])
+    if "b" in found:
+        found["b"] += (means * values["A"]).sum(axis=0)
+    return found
+
+
+def _designs(case: Case) -> list[Array]:
+    """The rows of each task."""
+    X, y = load_school(case) if case.key.startswith("school/") else case.table
+    if y.ndim == 2:
+        return [X[~np.isnan(column)] for column in y.T]
+    return [X[X[:, 0] == task, 1:] for task in np.unique(X[:, 0])]

@@ -17,7 +17,6 @@ from taskloom.linear import (
     MultiTaskLasso1Classifier,
 )
 from taskloom.regularised import EntryNorm, RowNorm
-from taskloom.testing._oracles_base import Unsupported
 from taskloom.testing._oracles_classical_base import (
     Array,
     Case,
@@ -42,33 +41,25 @@ def _group_lasso(q: float) -> Callable[[Case], dict[str, Any]]:
         if "lambda_max" in case.expected:
             return {"lambda_max": largest_strength(case, twin(), RowNorm(1.0, q))}
         estimator = twin(case.parameter("alpha"), q=q, l2=case.params.get("l2", 0.0))
-        return _without_ties(case, certified(fit_case(case, estimator)))
+        return certified(fit_case(case, estimator))
 
     return run
 
 
 def _group_lasso_of_own_powers(case: Case) -> dict[str, Any]:
     """One q per feature, stored beside the strengths."""
-    if "q" in case.expected:
-        raise Unsupported("a parameter of other entries")
+    twin = MultiTaskGroupLassoClassifier if is_classes(case) else MultiTaskGroupLasso
     powers = case.arrays[f"{case.key.rpartition('/')[0]}/q"]
     if "lambda_max" in case.expected:
-        return {"lambda_max": largest_strength(case, MultiTaskGroupLasso(), RowNorm(1.0, powers))}
-    return certified(fit_case(case, MultiTaskGroupLasso(case.parameter("alpha"), q=powers)))
+        return {"lambda_max": largest_strength(case, twin(), RowNorm(1.0, powers))}
+    return certified(fit_case(case, twin(case.parameter("alpha"), q=powers)))
 
 
 def _lasso(case: Case) -> dict[str, Any]:
     twin = MultiTaskLasso1Classifier if is_classes(case) else MultiTaskLasso1
     if "lambda_max" in case.expected:
         return {"lambda_max": largest_strength(case, twin(), EntryNorm(1.0))}
-    return _without_ties(case, certified(fit_case(case, twin(case.parameter("alpha")))))
-
-
-def _without_ties(case: Case, values: dict[str, Any]) -> dict[str, Any]:
-    """Equal columns share their coefficients in any way: only the objective is determined."""
-    X = case.table[0]
-    has_ties = len(np.unique(X, axis=1).T) < X.shape[1]
-    return {"obj": values["obj"]} if has_ties else values
+    return certified(fit_case(case, twin(case.parameter("alpha"))))
 
 
 def _dirty(case: Case) -> dict[str, Any]:
@@ -108,17 +99,17 @@ def _school_dirty(case: Case) -> dict[str, Array]:
 
 
 METHODS = {
-    "lasso": Method(_lasso),
-    "l1l2": Method(_group_lasso(2.0)),
-    "l1linf": Method(_group_lasso(np.inf)),
-    "l1lq_q1.5": Method(_group_lasso(1.5)),
-    "l1lq_q3": Method(_group_lasso(3.0)),
-    "l1lq_rowq": Method(_group_lasso_of_own_powers),
+    "lasso": Method(_lasso, is_unique=False),
+    "l1l2": Method(_group_lasso(2.0), is_unique=False),
+    "l1linf": Method(_group_lasso(np.inf), is_unique=False),
+    "l1lq_q1.5": Method(_group_lasso(1.5), is_unique=False),
+    "l1lq_q3": Method(_group_lasso(3.0), is_unique=False),
+    "l1lq_rowq": Method(_group_lasso_of_own_powers, is_unique=False),
     "l1l2_ridge": Method(_group_lasso(2.0)),
-    "dirty_linf": Method(_dirty),
-    "dirty_l2": Method(_dirty),
+    "dirty_linf": Method(_dirty, is_unique=False),
+    "dirty_l2": Method(_dirty, is_unique=False),
     "capped_l1": Method(_capped),
-    "school/lasso": Method(_school_lasso, tolerances=SCHOOL_TOLERANCES),
-    "school/l21": Method(_school_group_lasso, tolerances=SCHOOL_TOLERANCES),
-    "school/dirty": Method(_school_dirty, tolerances=SCHOOL_TOLERANCES),
+    "school/lasso": Method(_school_lasso, tolerances=SCHOOL_TOLERANCES, is_unique=False),
+    "school/l21": Method(_school_group_lasso, tolerances=SCHOOL_TOLERANCES, is_unique=False),
+    "school/dirty": Method(_school_dirty, tolerances=SCHOOL_TOLERANCES, is_unique=False),
 }

@@ -202,6 +202,11 @@ def check_file(path: Path | str, *, data: Path | str | None = None) -> list[Outc
     return outcomes
 
 
+def _data_beside(file: Path) -> Path | None:
+    folder = file.resolve().parent.parent / "data"
+    return folder if folder.is_dir() else None
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line: print every outcome and the counts; 0 when no supported case fails, 2 for an unreadable file."""
     parser = argparse.ArgumentParser(
@@ -212,12 +217,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--data",
         default=os.environ.get("TASKLOOM_DATA"),
-        help="folder of data sets that cases speak of (default: the environment variable TASKLOOM_DATA)",
+        help="folder of data sets that cases speak of (default: the environment variable TASKLOOM_DATA, else a folder "
+        "data beside the folder of the file)",
     )
     parser.add_argument("--quiet", action="store_true", help="print only failures and the counts")
     options = parser.parse_args(arguments)
     try:
-        outcomes = check_file(options.file, data=options.data)
+        outcomes = check_file(options.file, data=options.data or _data_beside(Path(options.file)))
     except DataError as error:
         sys.stderr.write(f"{error}\n")
         return 2
