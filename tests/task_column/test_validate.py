@@ -210,3 +210,64 @@ def test_more_than_two_classes_are_refused() -> None:
         fit_rows(Classifier(0), LONG, y=np.array([0, 1, 2, 0, 1, 2]))
     with pytest.raises(ValueError, match="Unknown label type"):
         fit_rows(Classifier(0), LONG, y=Y + 0.5)
+
+
+# -- arrays of float64 skip general checks; the answers are those of any other form ----------------------------------
+
+WEIGHTS = {
+    "none": None,
+    "of rows": np.arange(1.0, 7.0),
+    "of labels": np.arange(1.0, 13.0).reshape(6, 2),
+    "with a zero": np.array([1.0, 0, 1, 1, 1, 1]),
+}
+
+
+@pytest.mark.parametrize("name", WEIGHTS)
+@pytest.mark.parametrize("n_tasks", [1, 2])
+def test_arrays_are_read_as_lists_are(name: str, n_tasks: int) -> None:
+    targets, weights = np.arange(12.0).reshape(6, 2)[:, :n_tasks], WEIGHTS[name]
+    if name == "of labels":
+        assert weights is not None
+        weights = weights[:, :n_tasks]
+    listed = None if weights is None else weights.tolist()
+    plain = fit_rows(Regressor(), FEATURES, y=targets, sample_weight=weights)
+    other = fit_rows(Regressor(), FEATURES.tolist(), y=targets.tolist(), sample_weight=listed)
+    assert (plain.is_shared, plain.output_ndim, plain.n_tasks) == (other.is_shared, 2, n_tasks)
+    for one, two in ((plain.targets, other.targets), (plain.sample_weights, other.sample_weights)):
+        assert [array.tolist() for array in one] == [array.tolist() for array in two]
+    assert [array.tolist() for array in plain.rows] == [array.tolist() for array in other.rows]
+    assert [array.tolist() for array in plain.designs] == [array.tolist() for array in other.designs]
+    assert all(design is plain.designs[0] for design in plain.designs)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_arrays_with_a_bad_number_are_refused_as_lists_are(value: float) -> None:
+    spoilt = FEATURES.copy()
+    spoilt[2, 1] = value
+    messages = []
+    for table in (spoilt, spoilt.tolist()):
+        with pytest.raises(ValueError, match="Input X contains") as caught:
+            fit_rows(Regressor(), table, y=Y)
+        messages.append(str(caught.value))
+    assert messages[0] == messages[1]
+
+
+def test_numbers_whose_sum_is_too_large_are_finite() -> None:
+    huge = np.full((4, 2), 1e308)
+    rows = fit_rows(Regressor(), huge, y=np.full(4, 1e308))
+    assert rows.designs[0].tolist() == huge.tolist()
+    assert rows.targets[0].tolist() == [1e308] * 4
+
+
+def test_names_of_an_earlier_frame_are_forgotten() -> None:
+    estimator = Regressor()
+    fit_rows(estimator, pd.DataFrame(FEATURES, columns=["a", "b"]), y=Y)
+    assert estimator.feature_names_in_.tolist() == ["a", "b"]
+    fit_rows(estimator, FEATURES, y=Y)
+    assert not hasattr(estimator, "feature_names_in_")
+    assert estimator.n_features_in_ == 2
+
+
+def test_a_missing_y_is_named() -> None:
+    with pytest.raises(ValueError, match="requires y to be passed"):
+        fit_rows(Regressor(), FEATURES, y=None)

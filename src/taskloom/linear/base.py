@@ -340,6 +340,9 @@ class TaskClassifier(ClassifierMixin):  # type: ignore[misc]
 
 def _weights(rows: TaskRows, factors: Array) -> tuple[Array, ...]:
     """``c_t s_ti``; one object where all tasks have the same."""
+    first = rows.sample_weights[0]
+    if rows.is_shared and all(one is first for one in rows.sample_weights) and (factors == factors[0]).all():
+        return (factors[0] * first,) * len(factors)
     weights = [factor * one for factor, one in zip(factors, rows.sample_weights, strict=True)]
     if rows.is_shared and all(np.array_equal(one, weights[0]) for one in weights):
         weights = [weights[0]] * len(weights)

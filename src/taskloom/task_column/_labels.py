@@ -12,6 +12,7 @@ from sklearn.utils.validation import column_or_1d
 
 from taskloom.errors import DataError
 from taskloom.task_column._column import show_labels
+from taskloom.task_column._plain import is_plain
 
 __all__ = ["as_vector", "read_classes", "read_numbers"]
 
@@ -39,6 +40,8 @@ def read_numbers(y: Any) -> Array:
     Args:
         y: (n,) or (n, T).
     """
+    if is_plain(y) and y.ndim <= 2:
+        return y
     try:
         numbers: Array = check_array(
             y, ensure_2d=False, ensure_all_finite=False, dtype=np.float64, input_name="y", ensure_min_samples=0

@@ -21,6 +21,7 @@ from sklearn.utils.validation import check_consistent_length, validate_data
 from taskloom.errors import DataError, TaskError
 from taskloom.task_column._column import column_names, show_labels, take_column
 from taskloom.task_column._labels import as_vector, read_classes, read_numbers
+from taskloom.task_column._plain import are_finite, is_plain, is_plain_table
 from taskloom.task_column._several_tables import count_axes, refuse_several_tables
 
 __all__ = ["PredictRows", "TaskRows", "fit_rows", "predict_rows"]
@@ -136,7 +137,7 @@ def fit_rows(
         (2, 2)
     """
     refuse_several_tables(X=X, y=y)
-    validate_data(estimator, X, y, skip_check_array=True, reset=True)
+    _note_columns(estimator, X, y)
     task_feature = getattr(estimator, "task_feature", None)
     labels = None
     if task_feature is not None:
@@ -146,7 +147,8 @@ def fit_rows(
     targets, classes = read_classes(y) if is_classifier(estimator) else (read_numbers(y), None)
     if targets.ndim == 0:
         raise DataError(f"y is the single value {y!r}; expected one label per row of X")
-    check_consistent_length(design, targets)
+    if design.shape[0] != len(targets):
+        check_consistent_length(design, targets)
     weights = _check_weights(sample_weight, targets)
     if labels is not None:
         return _by_column(design, labels, targets=targets, weights=weights, classes=classes)
@@ -188,7 +190,19 @@ def predict_rows(
     return PredictRows(design, _positions(labels, np.asarray(estimator.tasks_), unknown_task))
 
 
+def _note_columns(estimator: BaseEstimator, X: Any, y: Any) -> None:
+    """Set ``n_features_in_`` and ``feature_names_in_``."""
+    if y is None or not is_plain_table(X):
+        validate_data(estimator, X, y, skip_check_array=True, reset=True)
+        return
+    if hasattr(estimator, "feature_names_in_"):
+        del estimator.feature_names_in_
+    estimator.n_features_in_ = X.shape[1]
+
+
 def _check_design(estimator: BaseEstimator, X: Any, accept_sparse: bool) -> Design:
+    if is_plain_table(X) and is_plain(X):
+        return X
     design = check_array(
         X, accept_sparse="csc" if accept_sparse else False, dtype=np.float64, input_name="X", estimator=estimator
     )
@@ -196,9 +210,10 @@ def _check_design(estimator: BaseEstimator, X: Any, accept_sparse: bool) -> Desi
 
 
 def _check_weights(sample_weight: Any, targets: Array) -> Array:
-    """Weights shaped as the targets."""
+    """Weights shaped as the targets; the same memory for all tasks where these have the same weights."""
     if sample_weight is None:
-        return np.ones(targets.shape)
+        ones = np.ones(targets.shape[:1])
+        return ones if targets.ndim == 1 else np.broadcast_to(ones[:, None], targets.shape)
     weights: Array = check_array(
         sample_weight, ensure_2d=False, dtype=np.float64, input_name="sample_weight", ensure_min_samples=0
     )
@@ -245,13 +260,14 @@ def _by_target(design: Design, *, targets: Array, weights: Array, classes: NDArr
     """The observed rows of every column of y; one design for all where these are the same rows."""
     output_ndim = targets.ndim
     targets, weights = targets.reshape(len(targets), -1), weights.reshape(len(targets), -1)
+    if are_finite(targets) and (_different(weights) > 0).all():
+        return _complete(design, targets=targets, weights=weights, classes=classes, output_ndim=output_ndim)
     observed = ~np.isnan(targets) & (weights > 0)
     is_shared = bool((observed == observed[:, :1]).all())
     by_row = design.tocsr() if issparse(design) and not observed.all() else design
     rows = tuple(np.flatnonzero(column) for column in observed.T)
     if is_shared:
-        one = design if observed.all() else _select(by_row, rows[0])
-        designs = (one,) * len(rows)
+        designs = (design if observed.all() else _select(by_row, rows[0]),) * len(rows)
     else:
         designs = tuple(_select(by_row, chosen) for chosen in rows)
     return _noted(
@@ -266,6 +282,28 @@ def _by_target(design: Design, *, targets: Array, weights: Array, classes: NDArr
             classes=classes,
         )
     )
+
+
+def _complete(
+    design: Design, *, targets: Array, weights: Array, classes: NDArray[Any] | None, output_ndim: int
+) -> TaskRows:
+    """The rows where no label is missing: all tasks share them, and weights that are the same."""
+    n_tasks, different = targets.shape[1], np.ascontiguousarray(_different(weights).T)
+    return TaskRows(
+        tasks=np.arange(n_tasks),
+        designs=(design,) * n_tasks,
+        targets=tuple(np.ascontiguousarray(targets.T)),
+        sample_weights=tuple(different) if len(different) == n_tasks else (different[0],) * n_tasks,
+        rows=(np.arange(len(targets)),) * n_tasks,
+        is_shared=True,
+        output_ndim=output_ndim,
+        classes=classes,
+    )
+
+
+def _different(weights: Array) -> Array:
+    """One column where all columns are the same memory."""
+    return weights[:, :1] if weights.strides[1] == 0 else weights
 
 
 def _select(by_row: Any, rows: NDArray[np.intp]) -> Design:
