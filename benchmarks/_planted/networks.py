@@ -24,11 +24,12 @@ from taskloom.nn.model import MultiTaskModel
 from taskloom.study.plans._networks import Shape
 from taskloom.study.space import Choice, LogRange, Parameter
 
-__all__ = ["HARD", "LEARNERS", "REFERENCES", "WIDTH", "Residual", "adashare", "candidates"]
+__all__ = ["HARD", "LEARNERS", "NARROW", "REFERENCES", "WIDTH", "Residual", "adashare", "candidates"]
 
 WIDTH = 8
 HARD = "hard_sharing"
-REFERENCES = ("single_task", HARD, "true_groups")
+NARROW = "hard_narrow"
+REFERENCES = ("single_task", HARD, NARROW, "true_groups")
 LEARNERS = ("fully_adaptive", "learning_to_branch", "adashare", "soft_ordering", "branched", "sharing_graph")
 
 _N_BLOCKS = 6
@@ -60,6 +61,10 @@ def _alone(shape: Shape) -> MultiTaskModel:
 def _hard(shape: Shape) -> MultiTaskModel:
     """May be twice as wide as the others: then it has more parameters than two networks of their width."""
     return HardSharing(MLP(shape.n_inputs, (shape.width,) * 3), shape.tasks)
+
+
+def _narrow(shape: Shape) -> MultiTaskModel:
+    return HardSharing(MLP(shape.n_inputs, (WIDTH,) * 3), shape.tasks)
 
 
 def _true_groups(shape: Shape) -> MultiTaskModel:
@@ -125,7 +130,8 @@ def candidates(*, max_epochs: int = 60) -> dict[str, tl.Candidate]:
     width = Choice("width", (WIDTH, 2 * WIDTH), default=2 * WIDTH, structural=True)
     found = [
         candidate("single_task", "single task", Alone(_alone, _USUAL, schedule)),
-        network(HARD, "hard sharing", _hard, width),
+        network(HARD, "hard sharing, up to twice as wide", _hard, width),
+        network(NARROW, "hard sharing, as wide as the others", _narrow),
         network("true_groups", "two networks, the planted groups given", _true_groups),
         network("fully_adaptive", "FAFS", _fully_adaptive),
         network("learning_to_branch", "learning to branch", _learning_to_branch),

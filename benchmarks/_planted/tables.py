@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from _shares import gain_over
 
-from _planted.networks import HARD
+from _planted.networks import HARD, NARROW
 from taskloom.metrics import t_interval
 
 __all__ = ["MIN_AGREEMENT", "found_table", "summary", "sweep_summary", "sweep_table"]
@@ -20,7 +20,7 @@ Scores = Mapping[str, Mapping[str, Mapping[int, float]]]
 
 
 def summary(scores: Scores, agreements: Mapping[str, Sequence[float]], sizes: Mapping[str, Sequence[int]]) -> list[Any]:
-    """Per candidate: its error, how often it found the groups, and its gain over hard sharing, paired by seed."""
+    """Per candidate: its error, how often it found the groups, and its gains over hard sharing, paired by seed."""
     rows = []
     for name, by_task in scores.items():
         every = np.array([list(by_seed.values()) for by_seed in by_task.values()])
@@ -34,6 +34,8 @@ def summary(scores: Scores, agreements: Mapping[str, Sequence[float]], sizes: Ma
             row["n_found"] = sum(one >= MIN_AGREEMENT for one in agreements[name])
         if name != HARD:
             row["against_hard"] = gain_over(scores[HARD], by_task, lower_is_better=True)
+        if name != NARROW:
+            row["against_narrow"] = gain_over(scores[NARROW], by_task, lower_is_better=True)
         rows.append(row)
     return rows
 
@@ -42,15 +44,18 @@ def found_table(rows: Sequence[Mapping[str, Any]], titles: Mapping[str, str]) ->
     """The figures of :func:`summary` as a Markdown table."""
 
     def lines() -> Iterator[str]:
-        head = ["network", "parameters", "test RMSE", "against hard sharing, %", "found", "groups found"]
-        head += ["adjusted Rand index"]
+        head = ["network", "parameters", "test RMSE"]
+        for baseline in ("wide hard sharing", "hard sharing as wide"):
+            head += [f"against {baseline}, %", "found"]
+        head += ["groups found", "adjusted Rand index"]
         yield "| " + " | ".join(head) + " |"
         yield "|---" * len(head) + "|"
         for row in rows:
-            against = row.get("against_hard")
-            gain = f"{against['mean']:+.1f} ({against['low']:+.1f} to {against['high']:+.1f})" if against else ""
-            cells = [titles[row["candidate"]], f"{row['parameters']:.0f}", f"{row['rmse']:.3f}", gain]
-            cells += [against["found"] if against else ""]
+            cells = [titles[row["candidate"]], f"{row['parameters']:.0f}", f"{row['rmse']:.3f}"]
+            for baseline in ("against_hard", "against_narrow"):
+                gain = row.get(baseline)
+                cells += [f"{gain['mean']:+.1f} ({gain['low']:+.1f} to {gain['high']:+.1f})" if gain else ""]
+                cells += [gain["found"] if gain else ""]
             if "agreement" in row:
                 cells += [f"{row['n_found']} of {len(row['agreement'])}"]
                 cells += [", ".join(f"{one:.2f}" for one in row["agreement"])]

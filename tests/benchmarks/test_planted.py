@@ -94,12 +94,14 @@ def test_smallest_comparison(tmp_path: Path) -> None:
     assert "| soft ordering |" in printed
     found = json.loads(output.read_text())["groups"]
     rows = {row["candidate"]: row for row in found["rows"]}
-    assert list(rows) == ["single_task", "hard_sharing", "true_groups", "soft_ordering"]
+    assert list(rows) == ["single_task", "hard_sharing", "hard_narrow", "true_groups", "soft_ordering"]
     assert rows["true_groups"]["parameters"] == 2 * (13 * 8 + 2 * 9 * 8) + 6 * 9
     assert len(rows["soft_ordering"]["agreement"]) == len(found["groups"]["soft_ordering"]) == 2
     assert "against_hard" not in rows["hard_sharing"]
-    against = rows["soft_ordering"]["against_hard"]
-    assert against["low"] < against["mean"] < against["high"]
+    assert "against_narrow" not in rows["hard_narrow"]
+    for baseline in ("against_hard", "against_narrow"):
+        against = rows["soft_ordering"][baseline]
+        assert against["low"] < against["mean"] < against["high"]
     assert printed.splitlines()[:-1] == run(*arguments).splitlines()[:-1]  # what is done is not done again
 
 
