@@ -85,6 +85,13 @@ def test_without_directions_it_is_the_lasso() -> None:
             np.testing.assert_allclose(model.coef_[task], lasso.coef_, atol=1e-5)
 
 
+def test_entries_are_thresholded_once() -> None:
+    """One toolbox thresholds twice in its step, which zeroes entries from one to two thresholds; its values differ."""
+    y = np.array([0.5, 1.5, 2.5, -1.2])
+    model = SparseLowRank(1.0 / 4, tau=0.0, fit_intercept=False, tol=1e-12).fit(np.eye(4), y)
+    np.testing.assert_allclose(model.coef_[0], [0.0, 0.5, 1.5, -0.2], atol=1e-6)
+
+
 def test_the_bound_and_the_strength_say_the_same() -> None:
     penalised = SparseLowRank(0.2, alpha_trace=0.3, task_feature=0, tol=1e-12).fit(X, Y)
     tau = np.linalg.norm(penalised.coef_low_rank_, "nuc")
