@@ -113,8 +113,8 @@ def test_relaxed_sharing_is_a_projection_but_for_rounded_eigenvalues() -> None:
 def test_both_sides_of_cmtl_have_the_same_value() -> None:
     """``rho1 eta (1 + eta) tr(A (eta I + M)^-1 A')`` on the side of the tasks and on that of the features (cASO).
 
-    The matrix is inverted. One toolbox evaluates ``W' (eta I + M) W`` in the line search of its cASO, and has a gradient
-    of M that is not symmetric in its CMTL: its objectives are no references for these two.
+    The matrix is inverted. One toolbox evaluates ``W' (eta I + M) W`` in the line search of its cASO, and has a
+    gradient of M that is not symmetric in its CMTL: its objectives are no references for these two.
     """
     rho1, rho2 = 0.8, 0.2
     strengths = {"eps_between": 2 * rho2, "eps_within": 2 * (rho1 + rho2)}
