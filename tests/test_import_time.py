@@ -41,7 +41,7 @@ def loaded_after(statement: str) -> list[str]:
         "import taskloom as tl; tl.Task(name='a', kind=tl.Regression())",
         "import taskloom.balance, taskloom.data, taskloom.engine, taskloom.fit, taskloom.losses, taskloom.metrics",
         "import taskloom.couplings, taskloom.nn, taskloom.report, taskloom.study",
-        "import taskloom.gp, taskloom.instance, taskloom.kernel, taskloom.linear",
+        "import taskloom.cluster, taskloom.gp, taskloom.instance, taskloom.kernel, taskloom.linear",
         "import taskloom.regularised, taskloom.task_column",
     ],
 )

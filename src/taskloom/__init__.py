@@ -125,6 +125,7 @@ __getattr__, __dir__, __all__ = attach(
         "worst_task": "balance.scale.worst_task",
     },
     modules=[
+        "cluster",
         "couplings",
         "data",
         "engine",

@@ -1,5 +1,6 @@
 # Written by tools/write_stubs.py from the names in __init__.py; run `make stubs` after changing those.
 
+from taskloom import cluster as cluster
 from taskloom import couplings as couplings
 from taskloom import data as data
 from taskloom import engine as engine
@@ -193,6 +194,7 @@ __all__ = [
     "cagrad",
     "chain",
     "clip",
+    "cluster",
     "compare",
     "config",
     "couplings",
