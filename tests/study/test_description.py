@@ -9,7 +9,7 @@ import torch
 
 import taskloom as tl
 from taskloom.nn import MLP, HardSharing, Independent, MMoE, PartialSharing, RelationshipNetwork, SharingGraph
-from taskloom.study.description import describe_network, shared_parts
+from taskloom.study.description import describe_network, part_in_words, shared_parts
 
 TASKS = [tl.Task(name=name, kind=tl.Regression()) for name in ("a b", "c", "d/e")]
 INPUTS = torch.randn(8, 4, generator=torch.Generator().manual_seed(0))
@@ -20,9 +20,9 @@ def test_the_parts_of_a_tree():
     model = PartialSharing([lambda: MLP(4, (5,)), lambda: MLP(5, (3,))], TASKS, table=table)
     parts = [(part["name"], part["tasks"]) for part in shared_parts(model, INPUTS)]
     assert parts == [
-        ("stages.0", ["a b", "c", "d/e"]),
-        ("stages.1.0", ["a b", "c"]),
-        ("stages.1.1", ["d/e"]),
+        ("stage 1", ["a b", "c", "d/e"]),
+        ("stage 2.1", ["a b", "c"]),
+        ("stage 2.2", ["d/e"]),
         ("head of a b", ["a b"]),
         ("head of c", ["c"]),
         ("head of d/e", ["d/e"]),
@@ -70,3 +70,19 @@ def test_many_tasks_are_counted_only():
     assert described["parts"] is None
     assert described["learned"] == {}
     assert described["macs"]["joint"] == 20 + 30 * 5
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("levels.levels.0.experts.2", "level 1, expert 3"),
+        ("levels.levels.1.shared_gate", "level 2, shared gate"),
+        ("heads.1", "head of b"),
+        ("heads.9", "head 10"),
+        ("branches.0.1.weight", "branch 1.2, weight"),
+        ("0.weight", "part 1, weight"),
+        ("encoder", "encoder"),
+    ],
+)
+def test_parts_are_called_by_words(path, words):
+    assert part_in_words(path, ("a", "b")) == words

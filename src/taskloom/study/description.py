@@ -13,7 +13,7 @@ from taskloom.nn.cost import macs
 from taskloom.nn.model import MultiTaskModel
 from taskloom.nn.partition import reached_by
 
-__all__ = ["describe_network", "describe_networks", "shared_parts"]
+__all__ = ["describe_network", "describe_networks", "part_in_words", "shared_parts"]
 
 _MOST_TASKS = 24  # beyond, who shares what is neither quick to find nor possible to draw
 _LEARNED = ("gates", "mixing", "task_correlation", "table", "blocks", "select", "edges", "mixture", "overlap", "ranks")
@@ -105,7 +105,7 @@ def shared_parts(model: MultiTaskModel, example: Tensor) -> list[dict[str, Any]]
     rows = _collapsed("", {tuple(name.split(".")): frozenset(tasks) for name, tasks in reached.items()}, sizes)
     order = {task: place for place, task in enumerate(model.tasks)}
     return [
-        {"name": _called(name, model.tasks), "parameters": size, "tasks": sorted(tasks, key=order.__getitem__)}
+        {"name": part_in_words(name, model.tasks), "parameters": size, "tasks": sorted(tasks, key=order.__getitem__)}
         for name, size, tasks in rows
         if size
     ]
@@ -128,12 +128,37 @@ def _collapsed(
     ]
 
 
-def _called(name: str, tasks: Sequence[str]) -> str:
-    first, _, rest = name.partition(".")
-    number = rest.partition(".")[0]
-    if first == "heads" and number.isdigit() and int(number) < len(tasks):
-        return f"head of {tasks[int(number)]}"
-    return name
+def part_in_words(name: str, tasks: Sequence[str]) -> str:
+    """A parameter's or module's path in words.
+
+    Args:
+        name: the path.
+        tasks: names of the tasks, which heads are called by.
+
+    Example:
+        >>> part_in_words("levels.levels.0.experts.2", ["a"])
+        'level 1, expert 3'
+    """
+    first, *rest = name.split(".")
+    if first == "heads" and rest and rest[0].isdigit() and int(rest[0]) < len(tasks):
+        return f"head of {tasks[int(rest[0])]}"
+    words: list[str] = []
+    for part in [first, *rest]:
+        if not part.isdigit():
+            words += [] if words and words[-1] == part else [part]
+        elif not words:
+            words.append(f"part {int(part) + 1}")
+        elif words[-1][-1].isdigit():
+            words[-1] += f".{int(part) + 1}"
+        else:
+            words[-1] = f"{_singular(words[-1])} {int(part) + 1}"
+    return ", ".join(words).replace("_", " ")
+
+
+def _singular(word: str) -> str:
+    if word.endswith(("ches", "xes")):
+        return word[:-2]
+    return word[:-1] if word.endswith("s") and not word.endswith("ss") else word
 
 
 def _plain(value: Any) -> Any:
