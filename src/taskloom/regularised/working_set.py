@@ -37,6 +37,7 @@ _GROWTH = 2  # times the support
 _QUICK_GROWTH = 5  # times the support where the last set was too small for it
 _FEW, _NEARLY_ALL = 600, 0.6  # of so few rows such a share is rounded up to all of them
 _INNER = 0.3  # the gap on the set, as a share of the gap on all rows
+_MOST_KEPT = 1000  # rows of a set that is never made smaller
 _MOST_STALLS = 4  # rounds without progress: the gap is at rounding
 
 
@@ -115,7 +116,7 @@ def solve_on_working_sets(
         if gap <= target or made >= max_iterations or stalls >= _MOST_STALLS:
             return Reached(parts, measured.objective, gap, made)
         last_gap = gap
-        wanted = _choose(thresholds, parts, working, first or partial(_first_size, n_rows))
+        wanted = _choose(thresholds, parts, working, first or partial(_first_size, n_rows), may_shrink=stalls == 0)
         is_complete = len(wanted) in (n_rows, len(working))
         working = wanted
         inner = max(0.5 * target if is_complete else _INNER * gap, 0.0)
@@ -128,11 +129,14 @@ def _first_size(n_rows: int, n_missing: int) -> int:
     return n_rows if n_rows <= _MOST_AT_FIRST else min(n_missing, _MOST_AT_FIRST)
 
 
-def _choose(thresholds: Array, parts: Parts, working: Rows, first: Callable[[int], int]) -> Rows:
-    """The rows to work on next: all of the last set, so that what is known about them stays of use, and more."""
+def _choose(thresholds: Array, parts: Parts, working: Rows, first: Callable[[int], int], *, may_shrink: bool) -> Rows:
+    """The rows to work on next: those of the last set, so that what is known about them stays of use, and more.
+
+    Of a large set that the support does not need, the rows that are 0 may leave.
+    """
     n_rows = len(thresholds)
-    support = parts[0].any(axis=1)
-    for part in parts[1:]:
+    support = np.zeros(n_rows, dtype=bool)
+    for part in parts:
         support |= part.any(axis=1)
     n_support = int(np.count_nonzero(support))
     inside = np.zeros(n_rows, dtype=bool)
@@ -140,15 +144,18 @@ def _choose(thresholds: Array, parts: Parts, working: Rows, first: Callable[[int
     n_missing = int(np.count_nonzero((thresholds > 1) & ~inside))
     if len(working) and n_missing == 0:
         return working
-    inside |= support
-    n_inside = int(np.count_nonzero(inside))
     if len(working) == 0:
         size = max(first(n_missing), _FEWEST)
+    elif may_shrink and len(working) > max(_MOST_KEPT, 2 * n_support):
+        size, working = _GROWTH * n_support + min(n_missing, _GROWTH * n_support), np.flatnonzero(support)
+        inside = support.copy()
     else:
         size = (_QUICK_GROWTH if 2 * n_support > len(working) else _GROWTH) * n_support
+    inside |= support
+    n_inside = int(np.count_nonzero(inside))
     if n_rows <= _FEW and size >= _NEARLY_ALL * n_rows:
         return np.arange(n_rows)
-    room = max(size - n_inside, min(n_missing, _FEWEST))
+    room = max(size - n_inside, min(n_missing, max(_FEWEST, n_support)))
     order = np.where(inside, np.inf, -thresholds)
     n_new = min(room, n_rows - n_inside)
     new = np.argpartition(order, n_new - 1)[:n_new] if n_new else np.zeros(0, dtype=np.intp)
