@@ -101,6 +101,13 @@ def _clustered(case: Case) -> Any:
     )
 
 
+def _go_mtl(case: Case) -> Any:
+    from taskloom.linear import GOMTL, GOMTLClassifier
+
+    latent, alpha = min(int(case.settings["latent"]), case.n_tasks), case.number("alpha")
+    return (GOMTLClassifier if case.is_binary else GOMTL)(latent, alpha_sparse=alpha, alpha_basis=alpha, **case.common)
+
+
 def _hierarchical(case: Case) -> Any:
     from taskloom.linear import HierarchicalBayes
 
@@ -168,6 +175,11 @@ def _cluster_space(data: MultiTaskData) -> Sequence[Parameter]:
         LogRange("within", 1.0, 1e3, default=10.0),
         Choice("clusters", values, default=values[0]),
     ]
+
+
+def _latent_space(data: MultiTaskData) -> Sequence[Parameter]:
+    values = tuple(number for number in (2, 3, 5, 8) if number < len(data.tasks)) or (1,)
+    return [_alpha(), Choice("latent", values, default=values[0])]
 
 
 def _covariance_space(data: MultiTaskData) -> Sequence[Parameter]:
@@ -277,6 +289,13 @@ def classical() -> tuple[Candidate, ...]:
             "Linear models in clusters that are found with them, by a convex relaxation.",
             TogetherEstimators(_clustered, _cluster_space),
             "L. Jacob, F. Bach, J.-P. Vert, NIPS 2009",
+        ),
+        _candidate(
+            "go_mtl",
+            "sparse combinations of latent tasks (GO-MTL)",
+            "Linear models that are sparse combinations of a few latent tasks: groups that overlap.",
+            TogetherEstimators(_go_mtl, _latent_space),
+            "A. Kumar, H. Daumé III, ICML 2012",
         ),
         _candidate(
             "hierarchical_bayes",
