@@ -92,7 +92,7 @@ def test_smallest_comparison(tmp_path: Path) -> None:
     arguments = ["--seeds", 2, "--trials", 1, "--only", "soft_ordering", "--out", tmp_path, "--output", output]
     printed = run(*arguments)
     assert "| soft ordering |" in printed
-    found = json.loads(output.read_text())["groups"]
+    found = json.loads(output.read_text())["groups, gain 2"]
     rows = {row["candidate"]: row for row in found["rows"]}
     assert list(rows) == ["single_task", "hard_sharing", "hard_narrow", "true_groups", "soft_ordering"]
     assert rows["true_groups"]["parameters"] == 2 * (13 * 8 + 2 * 9 * 8) + 6 * 9
