@@ -182,7 +182,7 @@ def _adashare(shape: Shape) -> MultiTaskModel:
 
 
 def _sparsity_space(data: MultiTaskData) -> Sequence[Parameter]:
-    return [LogRange("sparsity", 1e-3, 0.3, default=0.05)]
+    return [LogRange("sparsity", 1e-3, 0.3, default=0.03)]
 
 
 def _learning_to_branch(shape: Shape) -> MultiTaskModel:
