@@ -80,7 +80,7 @@ def main() -> None:
     parser.add_argument("--patience", type=float, default=5.0, help="seconds after which a way takes no turns")
     parser.add_argument("--sizes", nargs="+", type=_size, help="samples x features x tasks, such as 100x200x5")
     parser.add_argument("--largest", type=int, help="sizes above are left out of the growth")
-    parser.add_argument("--again", action="store_true", help="measure again what is in the file")
+    parser.add_argument("--again", action="store_true", help="measure cells again that are in the file")
     parser.add_argument("--output", type=Path, default=HERE / "classical.json")
     options = parser.parse_args()
     unknown = set(options.parts) - set(PARTS)

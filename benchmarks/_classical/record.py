@@ -13,6 +13,10 @@ __all__ = ["Record"]
 Row = dict[str, Any]
 
 
+def _is_of(cell: Row, row: Row) -> bool:
+    return all(row.get(name) == value for name, value in cell.items())
+
+
 class Record:
     """The rows of one part in a file of several parts."""
 
@@ -23,11 +27,9 @@ class Record:
             path: of the file; it need not exist.
             part: its name in the file.
             setting: versions; rows that were measured under others are left out.
-            again: whether rows of the part are forgotten.
+            again: whether cells that are known are measured again.
         """
-        self._path, self._part, self._setting = path, part, setting
-        if again:
-            self._write([])
+        self._path, self._part, self._setting, self._again = path, part, setting, again
 
     def row(self, cell: Row, measure: Callable[[], Row]) -> Row:
         """What is known about a cell, measured now if nothing is.
@@ -36,11 +38,14 @@ class Record:
             cell: names and sizes that say what is measured.
             measure: the rest of the row.
         """
-        for row in self._rows():
-            if all(row.get(name) == value for name, value in cell.items()):
-                return row
+        known = [row for row in self._rows() if _is_of(cell, row)]
+        if known and not self._again:
+            return known[0]
         found: Row = {**cell, **measure(), "load": round(os.getloadavg()[0], 2)}
-        self._write([*self._rows(), found])  # read again: others may have written meanwhile
+        rows = self._rows()  # read again: others may have written meanwhile
+        places = [place for place, row in enumerate(rows) if _is_of(cell, row)] or [len(rows)]
+        rows[places[0] : places[0] + 1] = [found]
+        self._write(rows)
         return found
 
     def _rows(self) -> list[Row]:

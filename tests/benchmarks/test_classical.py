@@ -87,13 +87,17 @@ def test_a_stopped_run_goes_on(record_in: Any, tmp_path: Path) -> None:
     assert [one.name for one in tmp_path.iterdir()] == ["found.json"]
 
 
-def test_other_versions_are_measured_again(record_in: Any, tmp_path: Path) -> None:
+def test_cells_are_measured_again_one_by_one(record_in: Any, tmp_path: Path) -> None:
     path = tmp_path / "found.json"
-    record_in(path, "one", setting={"celer": "1"}).row({"n": 1}, lambda: {"seconds": 1})
-    assert record_in(path, "one", setting={"celer": "1"}).row({"n": 1}, dict)["seconds"] == 1
-    assert "seconds" not in record_in(path, "one", setting={"celer": "1"}, again=True).row({"n": 1}, dict)
-    assert record_in(path, "one", setting={"celer": "2"}).row({"n": 1}, lambda: {"seconds": 2})["seconds"] == 2
-    assert len(json.loads(path.read_text())["one"]["rows"]) == 1
+    first = record_in(path, "one", setting={"celer": "1"})
+    for n in (1, 2, 3):
+        first.row({"n": n}, lambda n=n: {"seconds": n})
+    assert first.row({"n": 2}, dict)["seconds"] == 2
+    again = record_in(path, "one", setting={"celer": "1"}, again=True)
+    assert again.row({"n": 2}, lambda: {"seconds": 20})["seconds"] == 20
+    assert [row["seconds"] for row in json.loads(path.read_text())["one"]["rows"]] == [1, 20, 3]
+    assert record_in(path, "one", setting={"celer": "2"}).row({"n": 1}, lambda: {"seconds": 7})["seconds"] == 7
+    assert [row["seconds"] for row in json.loads(path.read_text())["one"]["rows"]] == [7]
 
 
 def test_smallest_contest(tmp_path: Path) -> None:

@@ -40,7 +40,8 @@ _CACHE = 2**19  # numbers
 _PASSES = 60  # of a typical solution on a set of rows
 _FURTHER_PASSES = 10  # from a share of the gap on a set of rows to none of it
 _FEW_ROUNDS = 5  # of gradients, for which all Gram matrices are not many
-_MOST = 0.5  # of the rows
+_MOST = 0.8  # of the rows
+_PER_CAUSE = 3  # rows that do not stay 0 at first, for one that is needed in the end: correlated rows go together
 _MOST_NUMBERS = 2**27  # in Gram matrices: 1 GiB
 
 
@@ -89,8 +90,8 @@ def fits(problem: LeastSquaresOfData, m: int) -> bool:
 def first_rows(problem: LeastSquares, n_missing: int) -> int:
     """Rows of the first working set: their Gram matrices cost about as much as a round with the gradients of all rows.
 
-    With few features the rows of the Gram matrices are counted, which make gradients from the data unnecessary; where
-    most rows are missing it is all of them.
+    With few features the rows of the Gram matrices are counted, which make gradients from the data unnecessary: the set
+    is small then, as further rounds are cheap, but where most rows are missing it is all of them.
     """
     if is_small(problem):
         return problem.n_features
@@ -99,7 +100,7 @@ def first_rows(problem: LeastSquares, n_missing: int) -> int:
     budget, n = gradients(problem), max(problem.n_samples, 1)
     if all_grams(problem) <= _FEW_ROUNDS * (budget + round_of(problem)):
         few = int((budget + round_of(problem)) / n / (_GATHER + problem.n_features * _PRODUCT))
-        return problem.n_features if n_missing >= _MOST * problem.n_features else min(n_missing, few)
+        return problem.n_features if n_missing >= _MOST * problem.n_features else min(n_missing // _PER_CAUSE, few)
     return min(n_missing, int(((_GATHER**2 + 6 * _PRODUCT * budget / n) ** 0.5 - _GATHER) / (2 * _PRODUCT)))
 
 
