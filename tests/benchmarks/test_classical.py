@@ -12,7 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from taskloom.solvers.row_descent import IS_COMPILED
+
 pytest.importorskip("numba")
+pytestmark = pytest.mark.skipif(not IS_COMPILED, reason="compares compiled loops")
 
 SCRIPTS = Path(__file__).parents[2] / "benchmarks"
 
