@@ -1,8 +1,8 @@
 """What the ways to solve least squares with a penalty per row cost, in nanoseconds of one core.
 
-Measured on a server core of 2023 with OpenBLAS; only ratios matter. Reading a design once costs 0.6 ns per number
-and 0.045 ns more for each vector that it is multiplied with; matrix products cost 0.045 ns per multiplication, half of
-that where the result is symmetric; taking a column out of a design that is stored by rows costs 3 ns per number. A
+Measured on a server core of 2023 with OpenBLAS; only ratios matter. Reading a design once costs 0.4 ns per number
+and 0.04 ns more for each vector that it is multiplied with; matrix products cost 0.04 ns per multiplication, 0.026 ns
+where the result is symmetric; taking a column out of a design that is stored by rows costs 3 ns per number. A
 design that is touched costs a few calls of the interpreter, and a round of the interpreter around the compiled loops
 0.1 ms and 8 ns per coefficient. The loops need a fixed time per coefficient and one per multiplication, both larger
 where every task has a design of its own, and Gram matrices that leave the cache are read from memory.
@@ -25,8 +25,9 @@ __all__ = [
     "round_of",
 ]
 
-_READ = 0.6
-_PRODUCT = 0.045
+_READ = 0.4
+_PRODUCT = 0.04
+_SYMMETRIC = 0.026
 _GATHER = 3.0
 _WRITE = 0.5  # per number of a Gram matrix, in fresh memory
 _CALL = 10_000.0  # on one design
@@ -53,7 +54,7 @@ def gradients(problem: LeastSquaresOfData) -> float:
 
 def all_grams(problem: LeastSquaresOfData) -> float:
     """All Gram matrices: N d^2 / 2 multiplications."""
-    return problem.n_samples * problem.n_features**2 * _PRODUCT / 2 + _written(problem, problem.n_features)
+    return problem.n_samples * problem.n_features**2 * _SYMMETRIC + _written(problem, problem.n_features)
 
 
 def grams(problem: LeastSquaresOfData, m: int, *, known: int = 0) -> float:
@@ -64,7 +65,10 @@ def grams(problem: LeastSquaresOfData, m: int, *, known: int = 0) -> float:
 
 def gram_rows(problem: LeastSquaresOfData, new: int) -> float:
     """Rows of the Gram matrices, which replace gradients from the data."""
-    return problem.n_samples * new * (_GATHER + problem.n_features * _PRODUCT) + problem.n_grams * _CALL
+    if new == 0:
+        return 0.0
+    numbers = new * _GATHER + problem.n_features * (_READ + _PRODUCT * new)
+    return problem.n_samples * numbers + problem.n_grams * _CALL
 
 
 def round_of(problem: LeastSquares) -> float:
@@ -115,7 +119,7 @@ def prefers_grams(problem: LeastSquaresOfData, m: int) -> bool:
         return True
     if problem.n_grams * m * m > _MOST_NUMBERS:
         return False
-    with_grams = _PASSES * _pass_by_grams(problem, m) + problem.n_samples * m * m * _PRODUCT / 2 + _written(problem, m)
+    with_grams = _PASSES * _pass_by_grams(problem, m) + problem.n_samples * m * m * _SYMMETRIC + _written(problem, m)
     return with_grams <= _PASSES * _pass_by_residuals(problem, m)
 
 
