@@ -2,7 +2,7 @@
 
     python benchmarks/architectures_on_data.py [SET ...] [--seeds 3] [--out taskloom-runs/architectures]
 
-``census``: income and marital status (two tasks on the same rows); single-task networks, hard sharing ("shared
+``census``: income and marital status (two tasks on the same 8,000 rows); single-task networks, hard sharing ("shared
 bottom"), MMoE, CGC and PLE as ``tl.compare`` has them. ``omniglot_10``, ``omniglot_50``: one task per alphabet, each
 with drawings of its own; single-task networks, hard sharing, factorised weights (Tucker, tensor train), soft ordering,
 and with ten alphabets cross-stitch networks, which send every drawing through the networks of all tasks. Pictures are
