@@ -14,8 +14,7 @@ Places = NDArray[np.int64]
 
 _MEMORY = 5  # passes between two extrapolations
 _BLOCK = 8  # rows whose changes reach the gradients together where one Gram matrix serves all tasks
-_MOST_STEPS = 10  # proximal steps on one row where its curvature differs between tasks
-_MOST_JUMPS = 30
+_MOST_STEPS, _MOST_JUMPS = 10, 30  # proximal steps on one row where its curvature differs between tasks
 
 
 @compiled
@@ -392,10 +391,9 @@ def descend(
         if not with_grams:
             for t in range(n_tasks):
                 for j in range(m):
-                    inner = gradients[t, j]
                     if not is_shared:
-                        inner = _dot(columns[j], starts[t], state, offsets[t], lengths[t])
-                    gradients[t, j] = scales[t] * inner - ridge * parts[0, t, j]
+                        gradients[t, j] = _dot(columns[j], starts[t], state, offsets[t], lengths[t])
+                    gradients[t, j] = scales[t] * gradients[t, j] - ridge * parts[0, t, j]
         gap = _gap(parts, gradients, rest, ridge, strengths, powers, entries, v)
         if gap <= target:
             break
