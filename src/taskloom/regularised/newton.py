@@ -36,7 +36,7 @@ _FAST = 0.25  # a step that leaves more of the gap than this helped little
 _DECREASE = 1e-4  # share of the predicted decrease that a step has to reach
 _SHORTEST = 1e-8
 _ROUNDING = 4 * float(np.finfo(np.float64).eps)  # of objectives, relative: a full step may seem to raise them by this
-_MOST_STALLS = 20  # iterations that improve neither objective nor bound: the gap is at rounding
+_MOST_STALLS = 8  # iterations that improve neither objective nor bound: the gap is at rounding, and each costs a lot
 _MANY_ROWS = 40  # rows from which working sets pay
 
 
