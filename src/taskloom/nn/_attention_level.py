@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from taskloom.errors import TaskError
-from taskloom.nn._batching import computes_together, couples_rows, run_together
-from taskloom.nn.attention._mask import are_alike, from_rows, rows_of, run_masks
+from taskloom.nn._batching import computes_together, couples_rows, joined_rows, run_together
+from taskloom.nn.attention._mask import PositionMask, are_alike, from_rows, rows_of, run_masks
 from taskloom.nn.attention.base import Attention
 from taskloom.nn.parallel import Parallel
 
@@ -116,9 +116,11 @@ def attend(
 def _refined(level: Level, before: Sequence[Tensor], members: Sequence[int]) -> list[Tensor]:
     """``norm(refine(o))`` per task; in one go where both are shared and no row depends on another."""
     if len(level.refines) == len(level.norms) == 1 and not couples_rows(level.norms[0]):
-        both = nn.Sequential(level.refines[0], level.norms[0])
-        both.training = level.training
-        return _shared_run(both, before)
+        refine, norm = level.refines[0], level.norms[0]
+        rows = joined_rows(refine, before) if _goes_together(refine, before) else None
+        if rows is None:
+            return [norm(refine(part)) for part in before]
+        return list(norm(refine(rows)).split([len(part) for part in before]))
     refined = _run(level.refines, before, members)
     return _run(level.norms, refined, members)
 
@@ -129,23 +131,27 @@ def _run(parts: Parallel, inputs: Sequence[Tensor], members: Sequence[int]) -> l
 
 def _shared_run(module: nn.Module, inputs: Sequence[Tensor]) -> list[Tensor]:
     """One module on the inputs of all tasks, small ones laid one behind the other."""
+    return run_together(module, inputs) if _goes_together(module, inputs) else [module(part) for part in inputs]
+
+
+def _goes_together(module: nn.Module, inputs: Sequence[Tensor]) -> bool:
     most = TOGETHER_UP_TO if inputs[0].ndim == 4 else STACK_BELOW - 1
     # the mode first: a graph of the evaluation must not depend on the number of rows
-    together = computes_together(module) and inputs[0].numel() <= most
-    return run_together(module, inputs) if together else [module(part) for part in inputs]
+    return len(inputs) > 1 and computes_together(module) and inputs[0].numel() <= most
 
 
 def _masks(
     parts: Parallel, us: Sequence[Tensor], own: Sequence[Tensor] | None, members: Sequence[int], axis: int
 ) -> list[Tensor]:
     chosen = [parts[member] for member in members]
-    alike = are_alike(chosen)
-    if alike and len(chosen) > 2 and computes_together(parts) and us[0].numel() < STACK_BELOW and _one_shape(us):
+    is_small = len(chosen) > 2 and computes_together(parts) and us[0].numel() < STACK_BELOW and _one_shape(us)
+    if is_small and are_alike(chosen):
         return _stacked(chosen, us, own, axis)
-    if alike and own is not None and us[0].ndim > 2:  # many positions: splitting weights is less than joining features
+    are_usual = all(type(mask) is PositionMask for mask in chosen)
+    if are_usual and own is not None and us[0].ndim > 2:  # many positions: split weights rather than join features
         return [mask(u, part) for mask, u, part in zip(chosen, us, own, strict=True)]
     joined = us if own is None else [torch.cat([u, part], dim=axis) for u, part in zip(us, own, strict=True)]
-    if alike:
+    if are_usual:
         return [mask(part) for mask, part in zip(chosen, joined, strict=True)]
     return parts.run(joined, members=members)
 
