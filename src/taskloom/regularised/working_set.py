@@ -150,7 +150,8 @@ def _choose(thresholds: Array, parts: Parts, working: Rows, first: Callable[[int
         size, working = _GROWTH * n_support + min(n_missing, _GROWTH * n_support), np.flatnonzero(support)
         inside = support.copy()
     else:
-        size = (_QUICK_GROWTH if 2 * n_support > len(working) else _GROWTH) * n_support
+        quick = min(_QUICK_GROWTH * n_support, max(_MOST_KEPT, len(working) + _GROWTH * n_missing))
+        size = max(_GROWTH * n_support, quick if 2 * n_support > len(working) else 0)
     inside |= support
     n_inside = int(np.count_nonzero(inside))
     if n_rows <= _FEW and size >= _NEARLY_ALL * n_rows:
