@@ -70,7 +70,7 @@ def fit(
 ) -> None:
     """Train one candidate on a table and store the model.
 
-    The folder holds model.json and the networks (model.safetensors) or estimators (estimators.skops); 'taskloom predict'
+    The folder holds model.json, and networks (model.safetensors) or estimators (estimators.skops); 'taskloom predict'
     loads them.
 
     Example: taskloom fit marks.csv --target maths --target reading --candidate hard_sharing

@@ -265,8 +265,8 @@ def load_model(folder: str | Path, *, candidate: str | Candidate | None = None) 
         >>> y = x.sum(axis=1) + np.random.default_rng(1).normal(size=60)
         >>> data = tl.MultiTaskData.from_arrays(x, {"a": y}, {"a": tl.Regression()})
         >>> results = tl.compare(data, candidates=["linear"], seeds=1, budget=1, out="run", progress=False)
-        >>> load_model("run").candidate
-        'linear'
+        >>> load_model("run", candidate="linear").predict(data)["a"].shape
+        (60,)
     """
     folder = Path(folder)
     if not folder.is_dir():
