@@ -12,7 +12,7 @@ from taskloom.study.files import write_bytes
 
 __all__ = ["read_estimators", "write_estimators"]
 
-_TRUSTED = ("taskloom.", "sklearn.", "numpy.", "scipy.")
+_TRUSTED = ("taskloom.", "sklearn.")
 
 
 def write_estimators(path: Path, fitted: Sequence[Fitted]) -> None:

@@ -11,7 +11,7 @@ from threadpoolctl import threadpool_limits
 
 from taskloom.task import Kind
 
-__all__ = ["FittedAlone", "FittedPooled", "FittedTogether", "constant_logits", "logits_of", "with_task"]
+__all__ = ["FittedAlone", "FittedPooled", "FittedTogether", "constant_logits", "logits_of", "numbered", "with_task"]
 
 Rows = Mapping[str, np.ndarray]
 
@@ -44,6 +44,17 @@ def with_task(inputs: np.ndarray, places: np.ndarray, n_tasks: int) -> np.ndarra
         n_tasks: number of tasks.
     """
     return np.concatenate([inputs, np.eye(n_tasks)[places]], axis=1)
+
+
+def numbered(inputs: np.ndarray, rows: Sequence[np.ndarray]) -> np.ndarray:
+    """Rows of several tasks below one another, the number of the task first.
+
+    Args:
+        inputs: (N, d).
+        rows: which of them each task has, int (n_k,) each.
+    """
+    numbers = np.repeat(np.arange(len(rows), dtype=np.float64), [len(own) for own in rows])
+    return np.column_stack([numbers, inputs[np.concatenate(rows)]])
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,10 +148,8 @@ class FittedTogether:
             return {name: np.zeros(0) for name in self.fitted}
         with threadpool_limits(1):
             if self.task_feature is not None:
-                sizes = [len(own) for own in rows]
-                numbers = np.repeat(np.arange(len(rows), dtype=np.float64), sizes)
-                answer = self._answer(np.column_stack([numbers, inputs[np.concatenate(rows)]]))
-                return dict(zip(self.fitted, np.split(answer, np.cumsum(sizes)[:-1]), strict=True))
+                ends = np.cumsum([len(own) for own in rows])[:-1]
+                return dict(zip(self.fitted, np.split(self._answer(numbered(inputs, rows)), ends), strict=True))
             every = np.unique(np.concatenate(rows))
             table = self._answer(inputs[every]).reshape(len(every), len(rows))
         return {

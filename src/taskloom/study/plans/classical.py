@@ -14,7 +14,7 @@ from threadpoolctl import threadpool_limits
 
 from taskloom.data.table import MultiTaskData
 from taskloom.study.candidate import Learned, Learning
-from taskloom.study.plans._fitted import FittedTogether, constant_logits
+from taskloom.study.plans._fitted import FittedTogether, constant_logits, numbered
 from taskloom.study.problem import Problem
 from taskloom.study.space import LogRange, Parameter, Settings
 from taskloom.task import Binary, Regression, Task
@@ -185,17 +185,13 @@ class _Group:
         """Inputs and targets of the training rows, in the form of the layout."""
         rows = [self.problem.rows(name, "train") for name in self.names]
         if self.task_feature is not None:
-            return self._stacked(rows), np.concatenate([self._targets(name) for name in self.names])
+            inputs = self.problem.values(np.arange(len(self.problem.tensors.inputs)))
+            return numbered(inputs, rows), np.concatenate([self._targets(name) for name in self.names])
         every = np.unique(np.concatenate(rows))
         targets = np.full((len(every), len(rows)), np.nan)
         for column, (name, own) in enumerate(zip(self.names, rows, strict=True)):
             targets[np.searchsorted(every, own), column] = self._targets(name)
         return self.problem.values(every), targets
-
-    def _stacked(self, rows: Sequence[np.ndarray]) -> np.ndarray:
-        """Tables of several data sets below one another, the number of the task first."""
-        numbers = np.repeat(np.arange(len(rows), dtype=np.float64), [len(own) for own in rows])
-        return np.column_stack([numbers, self.problem.values(np.concatenate(rows))])
 
     def around(self, estimator: Any) -> FittedTogether:
         """The estimator with all that it takes to answer every task of the group."""
