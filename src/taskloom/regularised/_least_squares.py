@@ -162,10 +162,14 @@ class LeastSquaresOfData:
 
     def at(self, A: Array) -> RiskPoint:
         if not A.any():
-            return _point(self.squares, self.r, A)
+            return self._at_zero
         residuals = self.residuals(A)
         rests = [piece.scale * np.einsum("tn,tn->t", R, R) for piece, R in zip(self.pieces, residuals, strict=True)]
         return _point(np.concatenate(rests), self._correlated(residuals), A)
+
+    @cached_property
+    def _at_zero(self) -> RiskPoint:
+        return RiskPoint(self.square / 2, SquaredDual(self.r, self.squares, self.squares))
 
     def _correlated(self, residuals: Sequence[Array]) -> Array:
         G = np.empty((self.n_tasks, self.n_features))

@@ -108,5 +108,7 @@ class Solution:
     @property
     def coefficients(self) -> Array:
         """Sum of the parts, shape (d, T)."""
-        total: Array = np.sum(self.parts, axis=0)
+        total = self.parts[0].copy()
+        for part in self.parts[1:]:
+            total += part
         return total
