@@ -82,7 +82,7 @@ def newsgroups(folder: str, split: int) -> Parts:
     """Two tasks of two classes, words as inputs; a tenth of the texts of each task is for training."""
     files = sorted((DATA / "newsgroups_malsar" / folder).glob("*.mat"))
     stored = [loadmat(file) for file in files]
-    texts = [np.log1p(one["fea"]) for one in stored]
+    texts = [np.log1p(one["fea"].toarray()) for one in stored]  # counts, stored sparse
     labels = [(one["gnd"].ravel() == one["gnd"].max()).astype(float) for one in stored]
     x, y = stack_tasks([text / np.maximum(np.linalg.norm(text, axis=1), 1e-12)[:, None] for text in texts], labels)
     random = np.random.default_rng(split)
