@@ -130,16 +130,41 @@ def _newton(C: Array, start: float, tolerance: float) -> tuple[Array, bool]:
     absolute = np.abs(C)
     for _ in range(200):
         image = b * (C @ b)
+        square, total = image.sum(), b.sum()
+        if square <= tolerance * total * total:  # a point of the hull this short: there is no solution
+            return b, False
+        b, image = b * np.sqrt(n / square), image * (n / square)  # the best length along b
         right = 1.0 - image
         residual = np.abs(right).max()
-        total = b.sum()
-        if image.sum() <= tolerance * total * total:  # a point of the hull this short: there is no solution
-            return b, False
         if residual <= _ROUNDING * (1.0 + (b * (absolute @ b)).max()):
             return b, True
         step = np.linalg.solve(b * C * b.reshape(n, 1) + identity, right)
         if np.abs(step).max() <= _SMALL_STEP:
             return b * (1.0 + step), True
         decrement = np.sqrt(max(float(step @ right), 0.0))
-        b = b * (1.0 + (step if decrement <= 0.25 else step / (1.0 + decrement)))
+        length = 1.0 if decrement <= 0.25 else _length(C, b * step, step, image, 1.0 / (1.0 + decrement))
+        b = b * (1.0 + length * step)
     return b, False
+
+
+@compiled
+def _length(C: Array, change: Array, step: Array, image: Array, length: float) -> float:
+    """At least ``length``, which is safe, and doubled while that lowers the objective at the best length along b.
+
+    Where there is no solution, or one far away, b changes by many orders, and safe steps only double it.
+    """
+    n = C.shape[0]
+    slope, curvature = 2.0 * (step @ image), change @ (C @ change)
+    most = -0.999 / step.min() if step.min() < 0 else np.inf
+    value = np.inf
+    while True:
+        square = n + length * (slope + length * curvature)
+        if square <= 0:  # rounding
+            return length
+        new = 0.5 * n * np.log(square) - np.log(1.0 + length * step).sum()
+        if new >= value:
+            return 0.5 * length
+        value = new
+        if 2.0 * length > most:
+            return length
+        length *= 2.0

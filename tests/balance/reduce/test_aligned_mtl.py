@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import pytest
 import torch
 from torch import Tensor
@@ -125,3 +127,11 @@ def test_bad_arguments_are_named() -> None:
     assert repr(aligned_mtl("rmse", preference=[1.0], min_rel_eig=0.1)) == (
         "chain(aligned_mtl('rmse', preference=[1.0], min_rel_eig=0.1))"
     )
+
+
+@pytest.mark.parametrize("scale", ["min", "median", "rmse"])
+def test_what_is_not_finite_goes_on_and_rounding_below_zero_is_dropped(scale: Literal["min", "median", "rmse"]) -> None:
+    method = aligned_mtl(scale)
+    assert bool(AlignedMTL(scale, None, None).weights(torch.full((3, 3), torch.nan)).isnan().all())
+    below = torch.diag(torch.tensor([1.0, -1e-20, 0.0], dtype=torch.float64))
+    torch.testing.assert_close(method.weights(below), torch.tensor([1 / 3, 0.0, 0.0], dtype=torch.float64))

@@ -78,17 +78,16 @@ class AlignedMTL(Reduce):
 
 def _align(gramian: Tensor, preference: Tensor, scale: SingularValue, cutoff: float) -> Tensor:
     values, vectors = eigen(gramian)
-    n_rows = len(values)
-    kept = (values > cutoff * values[-1:]) & (values > 0)
-    n_kept = kept.sum()
-    lowest = n_rows - n_kept  # the kept ones are the last
+    dropped = values <= (cutoff * values[-1:]).clamp(min=0)  # NaN is not: it goes on to the weights
+    remaining = torch.where(dropped, torch.inf, values)  # the inverse root of what is dropped is 0
     if scale == "rmse":
-        square = torch.where(kept, values, 0).sum() / n_kept.clamp(min=1)
+        square = torch.where(dropped, 0, values).sum() / (~dropped).sum().clamp(min=1)
+    elif scale == "min":
+        square = remaining.amin()
     else:
-        place = lowest if scale == "min" else lowest + (n_kept - 1).clamp(min=0) // 2  # of two middle ones the smaller
-        square = values.gather(0, place.clamp(max=n_rows - 1).reshape(1)).squeeze(0)
-    inverse_roots = torch.where(kept, torch.where(kept, values, 1).rsqrt(), 0)
-    roots = square.clamp(min=0).sqrt() * inverse_roots
+        middle = (len(values) + dropped.sum() - 1) // 2  # the dropped ones come first; of two middle ones the smaller
+        square = remaining.gather(0, middle.reshape(1)).squeeze(0)
+    roots = square.nan_to_num(nan=torch.nan, posinf=0.0).sqrt() * remaining.rsqrt()  # infinite: none remains
     weights: Tensor = vectors @ (roots * (vectors.T @ preference))
     return weights
 
