@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.sparse import csr_array
 from sklearn.base import clone
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF, WhiteKernel
@@ -134,7 +135,7 @@ def test_a_new_task_has_what_all_share() -> None:
     ("kernel", "table", "error", "message"),
     [
         (MultiTaskKernel(), X + 0.5, TaskError, "non-integer values; was X scaled"),
-        (MultiTaskKernel(mu=0.0), X, DataError, "mu=0.0; expected a positive number"),
+        (MultiTaskKernel(mu=0.0), X, DataError, "mu=0.0; expected a number above 0"),
         (MultiTaskKernel(task_kernel="graph"), X, DataError, "needs graph="),
         (MultiTaskKernel(task_kernel="graph", graph=-np.ones((3, 3))), X, DataError, "graph holds the weight -1"),
         (MultiTaskKernel(task_kernel="tree"), X, DataError, "task_kernel='tree'"),
@@ -147,10 +148,20 @@ def test_a_new_task_has_what_all_share() -> None:
         (MultiTaskKernel(task_feature=3), X, DataError, "among the 3 columns"),
         (MultiTaskKernel(gamma=-1.0), X, DataError, "gamma=-1.0"),
         (MultiTaskKernel(), X[0], DataError, "X has 1 axes"),
+        (MultiTaskKernel(), [X, X], DataError, r"X is a list of 2 arrays.*stack_tasks\(Xs, ys\)"),
+        (MultiTaskKernel(), csr_array(X), DataError, r"X is sparse; expected X.toarray\(\), or MultiTaskSVC"),
+        (MultiTaskKernel(), np.where(X == 1, "a", X.astype(object)), DataError, "X does not hold numbers"),
+        (MultiTaskKernel(), np.where(np.arange(3) == 0, np.nan, X), TaskError, "task column holds nan in row 0"),
+        (MultiTaskKernel(), np.where(np.arange(3) == 1, np.inf, X), ValueError, "infinity"),
+        (MultiTaskKernel(offset=-1.0), X, DataError, "offset=-1.0; expected a number of at least 0"),
+        (MultiTaskKernel(degree="two"), X, DataError, "degree='two'; expected a number"),
+        (MultiTaskKernel(coef0=np.nan), X, DataError, "coef0=nan; expected a finite number"),
+        (MultiTaskKernel(task_kernel=[["a"]]), X, DataError, r"task_kernel is \[\['a'\]\]; expected numbers of shape"),
     ],
     ids=[
         "scaled", "mu", "no graph", "signed graph", "word", "negative", "asymmetric", "unknown task", "kernel",
-        "function", "name", "position", "gamma", "axes",
+        "function", "name", "position", "gamma", "axes", "list", "sparse", "text", "no task", "infinity", "offset",
+        "degree", "constant", "text kernel",
     ],
 )  # fmt: skip
 def test_bad_input(kernel: MultiTaskKernel, table: np.ndarray, error: type[Exception], message: str) -> None:

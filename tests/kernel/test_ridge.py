@@ -250,10 +250,10 @@ def test_a_singular_precision_gets_a_ridge_and_a_warning() -> None:
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"alpha": 0.0}, r"alpha=\[0.0\]; expected"),
-        ({"alpha": -1.0}, "all positive"),
-        ({"coupling": 0.0}, "coupling=0.0; expected a positive number"),
-        ({"graph": GRAPH, "coupling": -1.0}, "with a graph expected a number of at least 0"),
+        ({"alpha": 0.0}, "alpha=0.0; expected a number above 0"),
+        ({"alpha": -1.0}, "alpha=-1.0; expected a number above 0"),
+        ({"coupling": 0.0}, "coupling=0.0; expected a number above 0 .1: independent tasks"),
+        ({"graph": GRAPH, "coupling": -1.0}, "coupling=-1.0; expected a number of at least 0 .with a graph"),
         ({"graph": -GRAPH}, "graph holds the weight -2"),
         ({"graph": GRAPH[:3, :3]}, r"graph has shape \(3, 3\); expected \(4, 4\)"),
         ({"task_precision": -np.eye(4)}, "task_precision has the eigenvalue -1"),

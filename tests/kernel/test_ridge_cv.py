@@ -61,7 +61,7 @@ def test_labels_that_nothing_else_determines_do_not_count() -> None:
     ("model", "message"),
     [
         (MultiTaskKernelRidgeCV([]), "all positive"),
-        (MultiTaskKernelRidgeCV([1.0, 0.0]), "all positive"),
+        (MultiTaskKernelRidgeCV([1.0, 0.0]), "alphas=0.0; expected a number above 0 .each of them"),
         (MultiTaskKernelRidgeCV(average="median"), "average='median'"),  # type: ignore[arg-type]
     ],
     ids=["none", "zero", "average"],

@@ -113,7 +113,7 @@ def test_a_graph_without_edges_leaves_tasks_alone() -> None:
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"C": 0.0}, "C=0.0; expected a positive number"),
+        ({"C": 0.0}, "C=0.0; expected a number above 0"),
         ({"mu": -1.0}, "mu=-1.0"),
         ({"gamma": "wide"}, "gamma='wide'"),
         ({"kernel": "rbff"}, "Did you mean 'rbf'"),

@@ -210,7 +210,7 @@ def test_a_task_without_labels_has_the_prior() -> None:
     ("changed", "message"),
     [
         ({"covariance": "banded"}, "covariance='banded'"),
-        ({"prior_degrees": 7.0}, "prior_degrees=7.0; expected more than D - 1 = 7"),
+        ({"prior_degrees": 7.0}, "prior_degrees=7.0; expected a number above 7 .D - 1"),
         ({"prior_scale": 0.0}, "expected a positive number or a positive definite matrix"),
         ({"prior_scale": np.eye(3)}, r"prior_scale has shape \(3, 3\)"),
         ({"start": TaskPrior(np.zeros(3), np.eye(3), 1.0)}, r"start has a mean of shape \(3,\)"),

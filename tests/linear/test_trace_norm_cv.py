@@ -122,7 +122,7 @@ def test_given_folds() -> None:
         ({"eps": 0.0}, "eps=0"),
         ({"average": "median"}, "average='median'"),
         ({"l2": -1.0}, "l2=-1"),
-        ({"cv": 1}, "n_splits=1"),
+        ({"cv": 1}, "cv=1; expected a whole number of at least 2"),
         ({"cv": 50}, "cv=50 but n_samples=37"),
     ],
 )

@@ -152,7 +152,7 @@ class SharedSubspaceClustering(ClusterMixin, BaseEstimator):  # type: ignore[mis
             (n,).
         """
         check_is_fitted(self)
-        found = predict_rows(self, X, unknown_task=self.unknown_task)
+        found = predict_rows(self, X, unknown_task=self.unknown_task, other="shared")
         positions = np.zeros(len(found.design), dtype=np.intp) if found.positions is None else found.positions
         nearest: Positions = self._centres.costs(found.design, positions).argmin(axis=1)
         return nearest

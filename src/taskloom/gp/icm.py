@@ -8,6 +8,7 @@ maximising the marginal likelihood with exact gradients.
 
 from __future__ import annotations
 
+import reprlib
 import warnings
 from typing import Any, Self
 
@@ -25,7 +26,7 @@ from taskloom.gp._dense import DensePosterior, dense_likelihood, dense_posterior
 from taskloom.gp._grid import GridPosterior, grid_likelihood, grid_posterior
 from taskloom.gp._hyperparameters import Hyperparameters, Packing, Slopes
 from taskloom.gp._observations import Array, Grid, Points, as_grid, as_points
-from taskloom.task_column import TaskRows, fit_rows, labelled_r2, predict_rows
+from taskloom.task_column import TaskRows, check_whole, fit_rows, labelled_r2, predict_rows
 
 __all__ = ["ICMGaussianProcess"]
 
@@ -189,16 +190,16 @@ class ICMGaussianProcess(RegressorMixin, BaseEstimator):  # type: ignore[misc]
 
     def _start(self, data: Points | Grid) -> Hyperparameters:
         n_tasks = self.n_tasks_
-        if not isinstance(self.rank, int | np.integer) or not 0 <= self.rank <= n_tasks:
+        note = f"at most the number of tasks, {n_tasks}"
+        if check_whole("rank", self.rank, least=0, note=note) > n_tasks:
             raise DataError(f"rank={self.rank!r}; expected a whole number from 0 to the number of tasks, {n_tasks}")
-        for name, value, least in (("max_iter", self.max_iter, 1), ("n_restarts", self.n_restarts, 0)):
-            if not isinstance(value, int | np.integer) or value < least:
-                raise DataError(f"{name}={value!r}; expected a whole number of at least {least}")
+        check_whole("max_iter", self.max_iter)
+        check_whole("n_restarts", self.n_restarts, least=0)
         if self.unknown_task not in ("error", "mean"):
             raise DataError(f'unknown_task={self.unknown_task!r}; expected "error" or "mean"')
         factors = _first_factors(n_tasks, int(self.rank))
         if self.task_factors is not None:
-            factors = np.array(self.task_factors, dtype=np.float64)
+            factors = _as_numbers("task_factors", self.task_factors, f"({n_tasks}, {self.rank}), (tasks, rank)")
             if factors.shape != (n_tasks, self.rank) or not np.isfinite(factors).all():
                 raise DataError(
                     f"task_factors has shape {factors.shape}; expected finite numbers of shape (tasks, rank), "
@@ -354,8 +355,15 @@ def _first_kernel(inputs: Array) -> Any:
     return RBF(start, length_scale_bounds=(1e-2 * start, 1e2 * start))
 
 
+def _as_numbers(name: str, given: ArrayLike, shape: str) -> Array:
+    try:
+        return np.array(given, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise DataError(f"{name} is {reprlib.repr(given)}; expected numbers of shape {shape}") from None
+
+
 def _per_task(name: str, given: ArrayLike, *, n_tasks: int, zero_is_allowed: bool) -> Array:
-    values: Array = np.asarray(given, dtype=np.float64)
+    values = _as_numbers(name, given, f"() or ({n_tasks},), one for each task")
     expected = "not negative" if zero_is_allowed else "positive"
     if values.shape not in ((), (n_tasks,)):
         raise DataError(f"{name} has shape {values.shape}; expected one number or {n_tasks}, one per task")

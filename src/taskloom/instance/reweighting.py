@@ -15,7 +15,6 @@ from joblib import Parallel, delayed
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone, is_classifier
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import accuracy_score
 from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
 from sklearn.utils.metaestimators import available_if
@@ -24,7 +23,15 @@ from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 from taskloom.errors import DataError
 from taskloom.instance._features import joint_features
 from taskloom.instance._ratios import density_ratios, effective_sizes
-from taskloom.task_column import TaskRows, fit_rows, labelled_r2, predict_rows
+from taskloom.task_column import (
+    TaskRows,
+    check_number,
+    check_whole,
+    fit_rows,
+    labelled_accuracy,
+    labelled_r2,
+    predict_rows,
+)
 
 __all__ = ["TaskReweighting"]
 
@@ -63,7 +70,7 @@ class TaskReweighting(MetaEstimatorMixin, BaseEstimator):  # type: ignore[misc]
             ``LogisticRegression(C=1.0)``, multinomial.
         n_folds: of the cross-fitting: the weights of a sample come from a classifier that has not seen it. Default 5;
             None for weights from a classifier that has, which are too sure.
-        r_max: largest ratio; default 20.
+        r_max: largest ratio, at least 1; default 20.
         gamma: from 0 (all weights 1: one pooled fit for every task) to 1 (default).
         rescale: divide the weights of each task by their mean, so that they sum to N; default False.
         n_jobs: processes for the fits, as in joblib.
@@ -174,16 +181,21 @@ class TaskReweighting(MetaEstimatorMixin, BaseEstimator):  # type: ignore[misc]
         """The name of the fit parameter that takes the weights."""
         if self.unknown_task not in ("error", "mean"):
             raise DataError(f'unknown_task={self.unknown_task!r}; expected "error" or "mean"')
-        if not (np.isfinite(self.gamma) and 0 <= self.gamma <= 1):
-            raise DataError(f"gamma={self.gamma!r}; expected a number from 0 (pooled) to 1")
-        if not self.r_max >= 1:
-            raise DataError(f"r_max={self.r_max!r}; expected a number of at least 1")
-        if self.n_folds is not None and (not isinstance(self.n_folds, int | np.integer) or self.n_folds < 2):
-            raise DataError(f"n_folds={self.n_folds!r}; expected a whole number of at least 2, or None")
+        check_number("gamma", self.gamma, most=1.0, note="0: pooled")
+        if self.r_max != np.inf:
+            check_number("r_max", self.r_max, least=1.0, note="infinity: no weight is cut")
+        if self.n_folds is not None:
+            check_whole("n_folds", self.n_folds, least=2, note="or None")
+        if self.task_classifier is not None and not hasattr(self.task_classifier, "predict_proba"):
+            raise DataError(
+                f"task_classifier={self.task_classifier!r}; expected a classifier of scikit-learn with predict_proba"
+            )
         learner, parameter = self.estimator, "sample_weight"
         if isinstance(learner, Pipeline):
             name, learner = learner.steps[-1]
             parameter = f"{name}__sample_weight"
+        if not hasattr(learner, "fit"):
+            raise TypeError(f"estimator={learner!r}; expected a regressor or a two-class classifier of scikit-learn")
         if not has_fit_parameter(learner, "sample_weight"):
             raise TypeError(
                 f"{type(learner).__name__} takes no sample_weight in fit, and the samples are weighted for each task; "
@@ -284,16 +296,15 @@ class TaskReweighting(MetaEstimatorMixin, BaseEstimator):  # type: ignore[misc]
         return self._collected(X, lambda learner, design: learner.decision_function(design))
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """Accuracy of a classifier, R^2 of a regressor (missing labels left out).
+        """Share of rows that are right (in all tasks), or R^2 of a regressor, which leaves missing labels out.
 
         Args:
             X: rows as in ``fit``.
             y: labels.
             sample_weight: (m,).
         """
-        if is_classifier(self):
-            return float(accuracy_score(np.ravel(y), np.ravel(self.predict(X)), sample_weight=sample_weight))
-        return labelled_r2(y, self.predict(X), sample_weight=sample_weight)
+        score = labelled_accuracy if is_classifier(self) else labelled_r2
+        return score(y, self.predict(X), sample_weight=sample_weight)
 
     def _collected(self, X: Any, method: Any) -> Array:
         """What the learners of the tasks say about each row, (m,) or (m, T)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,7 @@ from scipy.sparse import issparse
 from sklearn.metrics.pairwise import PAIRWISE_KERNEL_FUNCTIONS, pairwise_kernels
 
 from taskloom.errors import DataError, nearest
+from taskloom.task_column import check_number
 
 __all__ = ["BaseKernel", "Kernel", "scaled_gamma"]
 
@@ -29,7 +31,7 @@ class BaseKernel:
         gamma: as in scikit-learn; None for 1 / d.
         degree: of the polynomial kernel.
         coef0: of the polynomial and the sigmoid kernel.
-        offset: a constant added to all values.
+        offset: a constant added to all values, at least 0: with less, values would be no kernel.
     """
 
     kernel: Kernel
@@ -37,6 +39,12 @@ class BaseKernel:
     degree: float
     coef0: float
     offset: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Refuse constants out of range, whether this kernel uses them or not."""
+        check_number("degree", self.degree)
+        check_number("coef0", self.coef0, least=-math.inf)
+        check_number("offset", self.offset)
 
     def __call__(self, X: Any, Y: Any) -> Array:
         """(n, m) values."""
@@ -67,9 +75,7 @@ def scaled_gamma(gamma: float | str | None, inputs: Any, weights: Array) -> floa
         weights: (n,).
     """
     if not isinstance(gamma, str):
-        if gamma is not None and not (np.isfinite(gamma) and gamma >= 0):
-            raise DataError(f'gamma={gamma!r}; expected a number of at least 0, "scale", "auto" or None')
-        return gamma
+        return None if gamma is None else check_number("gamma", gamma, note='or "scale", "auto", None')
     if gamma == "auto":
         return None
     if gamma != "scale":

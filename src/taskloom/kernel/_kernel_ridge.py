@@ -15,7 +15,7 @@ from taskloom.kernel._base_kernel import BaseKernel, scaled_gamma
 from taskloom.kernel._ridge_problem import Problem
 from taskloom.kernel._stacked import mixing_of, stack_rows
 from taskloom.kernel._task_kernel import covariance_of, laplacian, mean_covariance, symmetric
-from taskloom.task_column import TaskRows, fit_rows, labelled_r2, loss_factors, predict_rows
+from taskloom.task_column import TaskRows, check_number, fit_rows, labelled_r2, loss_factors, predict_rows
 
 __all__ = ["KernelRidgeBase", "check_alphas", "shape_of"]
 
@@ -68,8 +68,7 @@ class KernelRidgeBase(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             return covariance_of(symmetric("task_precision", self.task_precision, n_tasks))
         if self.graph is None:
             return mean_covariance(self.coupling, n_tasks)
-        if not (np.isfinite(self.coupling) and self.coupling >= 0):
-            raise DataError(f"coupling={self.coupling!r}; with a graph expected a number of at least 0")
+        check_number("coupling", self.coupling, note="with a graph; 0: independent tasks")
         return covariance_of(np.eye(n_tasks) + self.coupling * laplacian(self.graph, n_tasks))
 
     def _set_solution(self, problem: Problem, alpha: float, shape: tuple[int, ...]) -> None:
@@ -139,8 +138,7 @@ class KernelRidgeBase(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         """
         model = clone(self)
         problem, rows = model._problem(X, y, sample_weight)
-        strengths = [model._own_alpha()] if alphas is None else list(alphas)
-        check_alphas(strengths)
+        strengths = check_alphas([model._own_alpha()] if alphas is None else alphas)
         residuals = problem.left_out(strengths)
         shape = shape_of(rows, y)
         found = np.full((len(strengths), *shape), np.nan)
@@ -159,8 +157,9 @@ def shape_of(rows: TaskRows, y: Any) -> tuple[int, ...]:
     return (n_rows,) if rows.output_ndim == 1 else (n_rows, rows.n_tasks)
 
 
-def check_alphas(alphas: Sequence[float], name: str = "alphas") -> None:
-    """At least one, all positive, or an error that names the parameter."""
-    numbers = np.asarray(alphas, dtype=np.float64)
-    if not numbers.size or not (np.isfinite(numbers) & (numbers > 0)).all():
-        raise DataError(f"{name}={list(alphas)!r}; expected at least one number, all positive")
+def check_alphas(alphas: Any) -> list[float]:
+    """At least one number, all positive, or an error."""
+    given = alphas if isinstance(alphas, str) else np.ravel(alphas).tolist()
+    if not given or isinstance(given, str):
+        raise DataError(f"alphas={alphas!r}; expected at least one number, all positive")
+    return [check_number("alphas", one, is_open=True, note="each of them") for one in given]

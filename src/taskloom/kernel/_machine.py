@@ -16,16 +16,9 @@ from taskloom.kernel._dual_problems import Array, DualProblem, solved
 from taskloom.kernel._stacked import Stacked, mixing_of, stack_rows
 from taskloom.kernel._task_kernel import task_kernel_matrix
 from taskloom.kernel.gram import multitask_gram
-from taskloom.task_column import TaskRows, fit_rows, predict_rows
+from taskloom.task_column import TaskRows, check_number, fit_rows, predict_rows
 
-__all__ = ["Array", "MultiTaskMachine", "check_positive"]
-
-
-def check_positive(**values: float) -> None:
-    """Every value is a positive finite number, or an error that names it."""
-    for name, value in values.items():
-        if not (isinstance(value, int | float | np.number) and np.isfinite(value) and value > 0):
-            raise DataError(f"{name}={value!r}; expected a positive number")
+__all__ = ["Array", "MultiTaskMachine"]
 
 
 class MultiTaskMachine(BaseEstimator):  # type: ignore[misc]
@@ -55,7 +48,8 @@ class MultiTaskMachine(BaseEstimator):  # type: ignore[misc]
         raise NotImplementedError
 
     def _fit(self, X: Any, y: Any, sample_weight: Any) -> TaskRows:
-        check_positive(C=self.C, tol=self.tol)
+        check_number("C", self.C, is_open=True)
+        check_number("tol", self.tol, is_open=True)
         if self.unknown_task not in ("error", "mean"):
             raise DataError(f'unknown_task={self.unknown_task!r}; expected "error" or "mean"')
         rows = fit_rows(self, X, y=y, sample_weight=sample_weight, accept_sparse=True)

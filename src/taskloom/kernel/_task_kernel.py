@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 import warnings
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from taskloom.errors import DataError
+from taskloom.task_column import check_number
 
 __all__ = ["covariance_of", "laplacian", "mean_covariance", "symmetric", "task_kernel_matrix"]
 
@@ -17,8 +19,13 @@ Array = NDArray[np.float64]
 
 def symmetric(name: str, given: ArrayLike, n_tasks: int | None) -> Array:
     """A finite symmetric matrix of the size wanted, or an error that names it."""
-    matrix = np.array(given, dtype=np.float64)
     size = "T" if n_tasks is None else n_tasks
+    try:
+        matrix = np.array(given, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise DataError(
+            f"{name} is {reprlib.repr(given)}; expected numbers of shape ({size}, {size}), one row and column per task"
+        ) from None
     if matrix.ndim != 2 or matrix.shape != (n_tasks or len(matrix),) * 2:
         raise DataError(f"{name} has shape {matrix.shape}; expected ({size}, {size}), one row and column per task")
     if not np.isfinite(matrix).all():
@@ -39,8 +46,7 @@ def laplacian(graph: ArrayLike, n_tasks: int | None = None) -> Array:
 
 def mean_covariance(coupling: float, n_tasks: int) -> Array:
     """Inverse of ``J + coupling (I - J)``, J = 11'/T: tasks that are pulled to their mean."""
-    if not (np.isfinite(coupling) and coupling > 0):
-        raise DataError(f"coupling={coupling!r}; expected a positive number (1: independent tasks)")
+    check_number("coupling", coupling, is_open=True, note="1: independent tasks")
     return np.full((n_tasks, n_tasks), (1 - 1 / coupling) / n_tasks) + np.eye(n_tasks) / coupling
 
 
@@ -76,10 +82,7 @@ def task_kernel_matrix(task_kernel: Any, *, mu: float, graph: ArrayLike | None, 
     """
     if not isinstance(task_kernel, str):
         return _checked("task_kernel", task_kernel, n_tasks)
-    if not (np.isfinite(mu) and mu > 0):
-        raise DataError(
-            f"mu={mu!r}; expected a positive number (large: independent tasks, small: one function for all)"
-        )
+    check_number("mu", mu, is_open=True, note="large: independent tasks, small: one function for all")
     if task_kernel == "mean":
         return None if n_tasks is None else np.eye(n_tasks) + 1 / mu
     if task_kernel == "graph":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from taskloom.errors import DataError
+from taskloom.task_column import check_number, check_whole
 
 __all__ = ["EvgeniouPontil", "evgeniou_pontil"]
 
@@ -52,6 +52,7 @@ def evgeniou_pontil(lambda_1: float, lambda_2: float, *, n_tasks: int) -> Evgeni
         >>> evgeniou_pontil(2.0, 1.0, n_tasks=4)
         EvgeniouPontil(C=1.0, mu=2.0)
     """
-    if not (lambda_1 > 0 and lambda_2 > 0 and n_tasks >= 1):
-        raise DataError(f"lambda_1={lambda_1!r}, lambda_2={lambda_2!r}, n_tasks={n_tasks!r}; expected positive numbers")
+    check_number("lambda_1", lambda_1, is_open=True)
+    check_number("lambda_2", lambda_2, is_open=True)
+    check_whole("n_tasks", n_tasks)
     return EvgeniouPontil(C=n_tasks / (2 * lambda_1), mu=n_tasks * lambda_2 / lambda_1)

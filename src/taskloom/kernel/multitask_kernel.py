@@ -6,11 +6,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.sparse import issparse
 from sklearn.gaussian_process.kernels import Kernel as GaussianProcessKernel
 
 from taskloom.errors import DataError, TaskError
 from taskloom.kernel._base_kernel import BaseKernel, Kernel, scaled_gamma
 from taskloom.kernel._task_kernel import task_kernel_matrix
+from taskloom.task_column import refuse_several_tables
 
 __all__ = ["MultiTaskKernel"]
 
@@ -38,8 +40,8 @@ class MultiTaskKernel(GaussianProcessKernel):  # type: ignore[misc]
         graph: weights between tasks, (T, T), not negative, for ``"graph"``.
         tasks: which labels the rows of B or of the graph belong to, (T,); default 0, 1, ..., T - 1.
         gamma, degree, coef0: constants of the base kernel, as in scikit-learn; gamma None is 1 / (number of columns).
-        offset: constant added to the base kernel; 1.0 gives tasks offsets of their own, coupled as the functions are
-            (machines of libsvm have one intercept for all).
+        offset: constant added to the base kernel, at least 0; 1.0 gives tasks offsets of their own, coupled as the
+            functions are (machines of libsvm have one intercept for all).
         task_feature: position of the task column; default 0, where ``stack_tasks`` puts it.
 
     Raises:
@@ -118,9 +120,7 @@ class MultiTaskKernel(GaussianProcessKernel):  # type: ignore[misc]
 
     def _split(self, X: Any) -> tuple[Array, Array]:
         """Columns beside the task column, and the labels."""
-        table = np.asarray(X, dtype=np.float64)
-        if table.ndim != 2:
-            raise DataError(f"X has {table.ndim} axes; expected (rows, columns)")
+        table = _as_numbers(X)
         if (
             not isinstance(self.task_feature, int | np.integer)
             or not -table.shape[1] <= self.task_feature < table.shape[1]
@@ -130,6 +130,9 @@ class MultiTaskKernel(GaussianProcessKernel):  # type: ignore[misc]
                 "(machines of scikit-learn pass tables without names on)"
             )
         labels = table[:, self.task_feature]
+        if not np.isfinite(labels).all():
+            row = int(np.argmin(np.isfinite(labels)))
+            raise TaskError(f"the task column holds {labels[row]} in row {row}; every row belongs to a task")
         if (labels != np.floor(labels)).any():
             raise TaskError("task column contains non-integer values; was X scaled? use TaskStandardScaler")
         return np.delete(table, self.task_feature, axis=1), labels
@@ -145,6 +148,21 @@ class MultiTaskKernel(GaussianProcessKernel):  # type: ignore[misc]
         named = np.arange(len(matrix)) if self.tasks is None else self.tasks
         labels: Array = np.asarray(named, dtype=np.float64)
         return matrix[np.ix_(_positions(s, labels), _positions(t, labels))]
+
+
+def _as_numbers(X: Any) -> Array:
+    refuse_several_tables(X)
+    if issparse(X):
+        raise DataError("X is sparse; expected X.toarray(), or MultiTaskSVC and MultiTaskSVR, which take sparse tables")
+    try:
+        table = np.asarray(X, dtype=np.float64)
+    except ValueError as error:
+        raise DataError(
+            f"X does not hold numbers ({error}); number the tasks, or use MultiTaskSVC or MultiTaskSVR, which read text"
+        ) from error
+    if table.ndim != 2:
+        raise DataError(f"X has {table.ndim} axes; expected (rows, columns)")
+    return table
 
 
 def _positions(labels: Array, known: Array) -> NDArray[np.intp]:

@@ -7,7 +7,8 @@ from typing import Any, Self
 from numpy.typing import ArrayLike
 
 from taskloom.kernel._base_kernel import Kernel
-from taskloom.kernel._kernel_ridge import KernelRidgeBase, check_alphas, shape_of
+from taskloom.kernel._kernel_ridge import KernelRidgeBase, shape_of
+from taskloom.task_column import check_number
 
 __all__ = ["MultiTaskKernelRidge"]
 
@@ -107,9 +108,9 @@ class MultiTaskKernelRidge(KernelRidgeBase):
             y: (n,), or (n, T) without a task column.
             sample_weight: (n,) or (n, T).
         """
-        check_alphas([self.alpha], "alpha")
+        alpha = check_number("alpha", self.alpha, is_open=True)
         problem, rows = self._problem(X, y, sample_weight)
-        self._set_solution(problem, self.alpha, shape=shape_of(rows, y))
+        self._set_solution(problem, alpha, shape=shape_of(rows, y))
         return self
 
     def _own_alpha(self) -> float:

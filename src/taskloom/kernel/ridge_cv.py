@@ -123,9 +123,7 @@ class MultiTaskKernelRidgeCV(KernelRidgeBase):
 
     def _grid(self, problem: Problem) -> Array:
         if self.alphas is not None:
-            given = np.atleast_1d(np.asarray(self.alphas, dtype=np.float64))
-            check_alphas(given.tolist())
-            return np.sort(given)[::-1]
+            return np.sort(check_alphas(self.alphas))[::-1]
         top = problem.trace()
         return (top if top > 0 else 1.0) * np.logspace(0, -8, 50)
 

@@ -13,6 +13,7 @@ from taskloom.kernel._base_kernel import Kernel
 from taskloom.kernel._dual_problems import DualProblem, Hinge
 from taskloom.kernel._machine import Array, MultiTaskMachine
 from taskloom.kernel._stacked import Stacked
+from taskloom.task_column import labelled_accuracy
 
 __all__ = ["MultiTaskSVC"]
 
@@ -37,7 +38,7 @@ class MultiTaskSVC(ClassifierMixin, MultiTaskMachine):  # type: ignore[misc]
         graph: weights between tasks, (T, T), for ``"graph"``.
         gamma: a number, ``"scale"`` (default: 1 / (d var(X))) or ``"auto"`` (1 / d).
         degree, coef0: constants of the polynomial and sigmoid kernel.
-        offset: constant added to the kernel; default 0.
+        offset: constant added to the kernel, at least 0; default 0.
         tol: the largest duality gap that counts as solved, relative to the objective; default 1e-6. What libsvm finds
             (at its own 1e-3 the gap can be several percent) is made exact by a few linear systems.
         task_feature: position or name of the task column; None: all tasks share the rows, y is (n, T).
@@ -139,3 +140,13 @@ class MultiTaskSVC(ClassifierMixin, MultiTaskMachine):  # type: ignore[misc]
         positive = (self._decide(X) > 0).astype(np.intp)
         labels: NDArray[Any] = self.classes_[positive]
         return labels
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Share of rows whose label is right; with one column of y per task, of rows that are right in all tasks.
+
+        Args:
+            X: rows as in ``fit``.
+            y: labels, as in ``fit``, without missing ones.
+            sample_weight: (m,).
+        """
+        return labelled_accuracy(y, self.predict(X), sample_weight=sample_weight)

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from typing import Any, Self
 
-import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import RegressorMixin
 
-from taskloom.errors import DataError
 from taskloom.kernel._base_kernel import Kernel
 from taskloom.kernel._dual_problems import DualProblem, Tube
 from taskloom.kernel._machine import Array, MultiTaskMachine
 from taskloom.kernel._stacked import Stacked
-from taskloom.task_column import labelled_r2
+from taskloom.task_column import check_number, labelled_r2
 
 __all__ = ["MultiTaskSVR"]
 
@@ -99,8 +97,7 @@ class MultiTaskSVR(RegressorMixin, MultiTaskMachine):  # type: ignore[misc]
             y: (n,), or (n, T) without a task column.
             sample_weight: (n,) or (n, T), multiplies C.
         """
-        if not (np.isfinite(self.epsilon) and self.epsilon >= 0):
-            raise DataError(f"epsilon={self.epsilon!r}; expected a number of at least 0")
+        check_number("epsilon", self.epsilon)
         self._fit(X, y, sample_weight)
         return self
 

@@ -26,7 +26,7 @@ from taskloom.regularised.data import Solution, TaskData
 from taskloom.regularised.moments import MomentRisk
 from taskloom.regularised.risk import SquaredRisk
 from taskloom.regularised.solve import largest_alpha, path, solve
-from taskloom.task_column import TaskRows, TaskStratifiedKFold, loss_factors
+from taskloom.task_column import TaskRows, TaskStratifiedKFold, check_whole, loss_factors
 
 __all__ = ["PathCV"]
 
@@ -107,9 +107,7 @@ class PathCV(TaskRegressor, TaskLinearModel):
             if not len(given):
                 raise DataError("alphas is empty; expected at least one positive number, or None")
             return np.sort(given)[::-1]
-        number = self.n_alphas
-        if isinstance(number, bool) or not isinstance(number, int | np.integer) or number < 1:
-            raise DataError(f"n_alphas={number!r}; expected a whole number of at least 1")
+        number = check_whole("n_alphas", self.n_alphas)
         n_rows = sum(len(target) for target in rows.targets) / max(int(rows.observed.sum()), 1)
         share = (SHORT if rows.n_features > n_rows else LONG) if self.eps is None else self.eps
         if not check_number("eps", share, is_open=True) < 1:
@@ -127,7 +125,8 @@ class PathCV(TaskRegressor, TaskLinearModel):
             labels[own] = task
         has_column = self.task_feature is not None
         cv = self.cv
-        if isinstance(cv, int | np.integer) and not isinstance(cv, bool):
+        if isinstance(cv, int | np.integer):
+            check_whole("cv", cv, least=2, note="or a splitter")
             if n_rows < cv:
                 raise DataError(f"cv={cv} but n_samples={n_rows}; expected at least one sample per fold")
             cv = TaskStratifiedKFold(int(cv), task_feature=0 if has_column else None)

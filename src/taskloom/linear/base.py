@@ -29,29 +29,21 @@ from taskloom.regularised.penalties.coupled import Coupled
 from taskloom.regularised.penalties.part_sum import PartSum
 from taskloom.regularised.risk import SquaredRisk
 from taskloom.regularised.solve import solve
-from taskloom.task_column import PredictRows, TaskRows, fit_rows, labelled_r2, loss_factors, predict_rows
+from taskloom.task_column import (
+    PredictRows,
+    TaskRows,
+    check_number,
+    check_whole,
+    fit_rows,
+    labelled_accuracy,
+    labelled_r2,
+    loss_factors,
+    predict_rows,
+)
 
 __all__ = ["TaskClassifier", "TaskLinearModel", "TaskRegressor", "check_number"]
 
 Array = NDArray[np.float64]
-
-
-def check_number(name: str, value: Any, *, least: float = 0.0, is_open: bool = False) -> float:
-    """A parameter as a number in its range.
-
-    Args:
-        name: of the parameter, for the message.
-        value: what the user gave.
-        least: smallest value.
-        is_open: whether ``least`` itself is forbidden.
-
-    Raises:
-        DataError: no finite number, or one outside the range.
-    """
-    is_number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
-    if not is_number or not np.isfinite(value) or value < least or (is_open and value == least):
-        raise DataError(f"{name}={value!r}; expected a number {'above' if is_open else 'of at least'} {least:g}")
-    return float(value)
 
 
 class TaskLinearModel(BaseEstimator):  # type: ignore[misc]
@@ -148,7 +140,7 @@ class TaskLinearModel(BaseEstimator):  # type: ignore[misc]
 
     def _check_parameters(self) -> None:
         check_number("tol", self.tol, is_open=True)
-        check_number("max_iter", self.max_iter, least=1)
+        check_whole("max_iter", self.max_iter)
         if self.unknown_task not in ("error", "mean"):
             raise DataError(f'unknown_task={self.unknown_task!r}; expected "error" or "mean"')
 
@@ -291,12 +283,7 @@ class TaskClassifier(ClassifierMixin):  # type: ignore[misc]
             y: as in ``fit``, without missing labels.
             sample_weight: (n,).
         """
-        true = np.asarray(y)
-        if true.ndim == 2 and true.dtype.kind == "f" and np.isnan(true).any():
-            raise DataError(
-                "y has missing labels, and no row is right in all tasks then; use task_scores, which leaves them out"
-            )
-        return float(super().score(X, y, sample_weight=sample_weight))
+        return labelled_accuracy(y, self.predict(X), sample_weight=sample_weight)
 
     def _admit(self, rows: TaskRows) -> TaskRows:
         if self.single_class not in ("error", "constant"):

@@ -28,7 +28,7 @@ from taskloom.linear.base import TaskClassifier, TaskRegressor, check_number
 from taskloom.regularised.data import Solution
 from taskloom.regularised.penalties.coupling import TaskCoupling
 from taskloom.regularised.penalties.spectral_box import SpectralBox
-from taskloom.task_column import TaskRows
+from taskloom.task_column import TaskRows, check_whole
 
 __all__ = ["ClusteredTasks", "ClusteredTasksClassifier"]
 
@@ -75,13 +75,13 @@ class _ClusteredTasks(CoupledModel):
 
     def _fit(self, rows: TaskRows, data: Any) -> Solution:
         self._known = None if self.clusters is None else _known_clusters(self.clusters, rows.tasks, self.n_clusters)
+        n_starts = check_whole("n_init", self.n_init)
         if self._known is not None or self.relaxation:
             return super()._fit(rows, data)
-        return self._search(rows, data)
+        return self._search(rows, data, n_starts)
 
-    def _search(self, rows: TaskRows, data: Any) -> Solution:
+    def _search(self, rows: TaskRows, data: Any, n_starts: int) -> Solution:
         """Clusters and coefficients by turns, from the relaxation and from random clusters."""
-        n_starts = _count_of_starts(self.n_init)
         relaxed = super()._fit(rows, data)
         penalty = self._penalty(rows.n_tasks, rows.n_features)
         if not isinstance(penalty, SpectralBox):
@@ -179,13 +179,6 @@ def _trivial_labels(n_tasks: int, n_clusters: Any) -> NDArray[np.intp]:
     """One cluster of all tasks, or each task a cluster of its own."""
     r = _check_n_clusters(n_clusters, n_tasks)
     return np.zeros(n_tasks, dtype=np.intp) if r == 1 else np.arange(n_tasks) % r
-
-
-def _count_of_starts(n_init: Any) -> int:
-    is_whole = isinstance(n_init, int | np.integer) and not isinstance(n_init, bool)
-    if not is_whole or n_init < 1:
-        raise DataError(f"n_init={n_init!r}; expected a whole number of at least 1")
-    return int(n_init)
 
 
 class ClusteredTasks(TaskRegressor, _ClusteredTasks):

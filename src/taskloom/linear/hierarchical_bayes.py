@@ -26,7 +26,7 @@ from taskloom.linear._task_posteriors import (
     summarise,
 )
 from taskloom.linear.base import TaskRegressor, check_number
-from taskloom.task_column import TaskRows, fit_rows, predict_rows
+from taskloom.task_column import TaskRows, check_whole, fit_rows, predict_rows
 
 __all__ = ["HierarchicalBayes"]
 
@@ -161,7 +161,7 @@ class HierarchicalBayes(TaskRegressor, BaseEstimator):  # type: ignore[misc]
             raise DataError(f'covariance={self.covariance!r}; expected "full", "diagonal" or "spherical"')
         if self.unknown_task not in ("error", "mean"):
             raise DataError(f'unknown_task={self.unknown_task!r}; expected "error" or "mean"')
-        check_number("max_iter", self.max_iter, least=1)
+        check_whole("max_iter", self.max_iter)
         check_number("tol", self.tol, is_open=True)
 
     def _with_ones(self, design: Any) -> Array:
@@ -170,15 +170,17 @@ class HierarchicalBayes(TaskRegressor, BaseEstimator):  # type: ignore[misc]
     def _hyperprior(self, summaries: TaskSummaries, residual: float) -> tuple[Array, float]:
         """S_0 (D, D) and nu_0."""
         size = summaries.designs.shape[2]
-        degrees = size + 2.0 if self.prior_degrees is None else float(self.prior_degrees)
-        if not degrees > size - 1:
-            raise DataError(
-                f"prior_degrees={self.prior_degrees!r}; expected more than D - 1 = {size - 1} (D: coefficients)"
-            )
+        degrees = size + 2.0
+        if self.prior_degrees is not None:
+            note = "D - 1, with D coefficients"
+            degrees = check_number("prior_degrees", self.prior_degrees, least=size - 1.0, is_open=True, note=note)
         if self.prior_scale is None:
             length = float((summaries.designs**2).sum()) / summaries.total
             return (residual / length if length > 0 else 1.0) * np.eye(size), degrees
-        given = np.asarray(self.prior_scale, dtype=np.float64)
+        try:
+            given = np.asarray(self.prior_scale, dtype=np.float64)
+        except (TypeError, ValueError):
+            raise DataError(f"prior_scale={self.prior_scale!r}; expected a positive number or a matrix") from None
         scale = given * np.eye(size) if given.ndim == 0 else given
         if scale.shape != (size, size) or not np.isfinite(scale).all() or np.linalg.eigvalsh(scale)[0] <= 0:
             raise DataError(
@@ -190,6 +192,8 @@ class HierarchicalBayes(TaskRegressor, BaseEstimator):  # type: ignore[misc]
     def _checked_start(self, size: int) -> TaskPrior | None:
         if self.start is None:
             return None
+        if not isinstance(self.start, TaskPrior):
+            raise DataError(f"start={self.start!r}; expected a TaskPrior, as prior_ of a fitted estimator, or None")
         mean = np.asarray(self.start.mean, dtype=np.float64)
         covariance = np.asarray(self.start.covariance, dtype=np.float64)
         if mean.shape != (size,) or covariance.shape != (size, size):

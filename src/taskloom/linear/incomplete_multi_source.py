@@ -13,12 +13,12 @@ from typing import Any, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
-from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from taskloom.errors import DataError
 from taskloom.linear._source_patterns import SourcePatterns, columns_by_source
 from taskloom.linear.group_lasso import MultiTaskGroupLasso, MultiTaskGroupLassoClassifier
+from taskloom.task_column import describe_several_tables, read_table
 
 __all__ = ["IncompleteMultiSource", "IncompleteMultiSourceClassifier"]
 
@@ -66,6 +66,7 @@ class _IncompleteMultiSource(BaseEstimator):  # type: ignore[misc]
             raise DataError(f'unknown_pattern={self.unknown_pattern!r}; expected "error" or "part"')
         if self.loss_weights not in ("task", "sample"):
             raise DataError(f'loss_weights={self.loss_weights!r}; expected "task" or "sample"')
+        self._refuse_tables(X)
         validate_data(self, X, y, skip_check_array=True, reset=True)
         y = np.asarray(y)
         if y.ndim == 2 and y.shape[1] > 1:
@@ -88,8 +89,16 @@ class _IncompleteMultiSource(BaseEstimator):  # type: ignore[misc]
         self.objective_, self.dual_gap_ = self.model_.objective_, self.model_.dual_gap_
         self.n_iter_ = self.model_.n_iter_
 
+    def _refuse_tables(self, X: Any) -> None:
+        found = describe_several_tables(X)
+        if found is not None:
+            raise DataError(
+                f"X is {found}; expected one table with the columns of all sources side by side (numpy.hstack), and "
+                "NaN in the columns of what a row lacks"
+            )
+
     def _read(self, X: Any) -> tuple[Array, NDArray[np.bool_]]:
-        values = check_array(X, dtype=np.float64, ensure_all_finite="allow-nan", input_name="X", estimator=self)
+        values = read_table(X, estimator=self, allow_nan=True)
         return values, np.isnan(values)
 
     def _stacked(self, values: Array, missing: NDArray[np.bool_]) -> Array:
@@ -104,6 +113,7 @@ class _IncompleteMultiSource(BaseEstimator):  # type: ignore[misc]
 
     def _answer(self, method: str, X: Any) -> NDArray[Any]:
         check_is_fitted(self)
+        self._refuse_tables(X)
         values, missing = self._read(X)
         validate_data(self, X, skip_check_array=True, reset=False)
         found: NDArray[Any] = getattr(self.model_, method)(self._stacked(values, missing))

@@ -138,5 +138,8 @@ def _check_cost(cost: Any, n_features: int) -> Array:
     if numbers.shape != (n_features, n_features):
         raise DataError(f"cost has shape {numbers.shape}; expected ({n_features}, {n_features}): a cost for each pair")
     if not (np.isfinite(numbers) & (numbers >= 0)).all() or np.diagonal(numbers).any():
-        raise DataError("cost has entries that are negative, infinite or NaN, or a diagonal other than 0")
+        raise DataError(
+            "cost has entries that are negative, infinite or NaN, or a diagonal other than 0; expected finite numbers "
+            "of at least 0, and 0 from a feature to itself"
+        )
     return numbers

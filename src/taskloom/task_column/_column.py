@@ -79,11 +79,8 @@ def take_column(table: Any, task_feature: TaskFeature, *, names: list[str] | Non
     if not sparse.issparse(table):
         table = np.asarray(table)
     if table.ndim != 2:
-        raise DataError(
-            f"X has {table.ndim} axes; expected a table of two. If it is one row: X.reshape(1, -1)"
-            if table.ndim < 2
-            else f"X has shape {table.shape}; expected (rows, columns)"
-        )
+        one_row = ". If it is one row: X.reshape(1, -1)" if table.ndim == 1 else ""
+        raise DataError(f"X has {table.ndim} axes; expected a table of two, rows and columns{one_row}")
     position = column_position(task_feature, n_columns=table.shape[1], names=names)
     if sparse.issparse(table):
         table = table.tocsc()

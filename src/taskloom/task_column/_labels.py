@@ -48,9 +48,7 @@ def read_numbers(y: Any) -> Array:
         )
     except ValueError as error:
         if np.asarray(y).dtype.kind in "USTO":
-            raise DataError(
-                f"y does not hold numbers ({error}); for two labels use the Classifier of this name"
-            ) from error
+            raise DataError(f"y does not hold numbers ({error}); for two labels use a classifier") from error
         raise
     _check_finite(numbers)
     return numbers
@@ -66,6 +64,8 @@ def read_classes(y: Any) -> tuple[Array, NDArray[Any]]:
         numbers shaped as y, and the sorted labels, shape (2,), or (1,) where there is one label only.
     """
     labels = check_array(y, ensure_2d=False, ensure_all_finite=False, dtype=None, input_name="y", ensure_min_samples=0)
+    if labels.dtype == object:
+        labels = _of_one_type(labels)
     missing = np.zeros(labels.shape, dtype=bool)
     if labels.dtype.kind == "f":
         _check_finite(labels)
@@ -81,6 +81,24 @@ def read_classes(y: Any) -> tuple[Array, NDArray[Any]]:
     numbers = np.where(labels == classes[-1], 1.0, -1.0) if len(classes) == 2 else np.ones(labels.shape)
     numbers[missing] = np.nan
     return numbers, classes
+
+
+def _of_one_type(labels: NDArray[Any]) -> NDArray[Any]:
+    """Objects as the text, or the numbers and truth values, that they are; numbers may be missing (None)."""
+    values = labels.ravel()
+    missing = np.array([value is None or (isinstance(value, float) and value != value) for value in values], dtype=bool)
+    are_text = {isinstance(value, str) for value in values[~missing]}
+    if are_text == {True, False}:
+        raise DataError("y mixes text and numbers; write all labels in one way, for example as text")
+    if True not in are_text:
+        return np.array(np.where(missing, np.nan, values).tolist()).reshape(labels.shape)
+    if missing.any():
+        first = tuple(int(index[0]) for index in np.nonzero(missing.reshape(labels.shape)))
+        raise DataError(
+            f"Input y contains NaN: {int(missing.sum())} labels are missing among text (first at {first}). Leave such "
+            "rows out; where y has one column per task, write the labels as 0.0 and 1.0 and what is missing as NaN"
+        )
+    return labels
 
 
 def _check_finite(numbers: NDArray[Any]) -> None:

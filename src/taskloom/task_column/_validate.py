@@ -15,12 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csc_array, issparse
 from sklearn.base import BaseEstimator, is_classifier
-from sklearn.utils import check_array
-from sklearn.utils.validation import check_consistent_length, validate_data
+from sklearn.utils.validation import validate_data
 
 from taskloom.errors import DataError, TaskError
 from taskloom.task_column._column import column_names, show_labels, take_column
 from taskloom.task_column._labels import as_vector, read_classes, read_numbers
+from taskloom.task_column._numbers import read_table, read_weights
 from taskloom.task_column._plain import are_finite, is_plain, is_plain_table
 from taskloom.task_column._several_tables import count_axes, refuse_several_tables
 
@@ -136,7 +136,7 @@ def fit_rows(
         >>> fit_rows(Ridge(), [[0.0, 1.0], [1.0, 0.0]], y=[1.0, 2.0]).designs[0].shape
         (2, 2)
     """
-    refuse_several_tables(X=X, y=y)
+    refuse_several_tables(X, y=y)
     _note_columns(estimator, X, y)
     task_feature = getattr(estimator, "task_feature", None)
     labels = None
@@ -148,7 +148,10 @@ def fit_rows(
     if targets.ndim == 0:
         raise DataError(f"y is the single value {y!r}; expected one label per row of X")
     if design.shape[0] != len(targets):
-        check_consistent_length(design, targets)
+        raise DataError(
+            f"Found input variables with inconsistent numbers of samples: X has {design.shape[0]} rows, y has "
+            f"{len(targets)} labels; expected a label for each row"
+        )
     weights = _check_weights(sample_weight, targets)
     if labels is not None:
         return _by_column(design, labels, targets=targets, weights=weights, classes=classes)
@@ -156,7 +159,7 @@ def fit_rows(
 
 
 def predict_rows(
-    estimator: BaseEstimator, X: Any, *, unknown_task: str = "error", accept_sparse: bool = False
+    estimator: BaseEstimator, X: Any, *, unknown_task: str = "error", other: str = "mean", accept_sparse: bool = False
 ) -> PredictRows:
     """Check the argument of ``predict`` against what the estimator was fitted on.
 
@@ -164,6 +167,7 @@ def predict_rows(
         estimator: a fitted estimator with ``task_feature`` and, with a task column, ``tasks_``.
         X: as in ``fit``.
         unknown_task: ``"error"``, or anything else to get the position -1 for tasks that were not fitted.
+        other: what the estimator calls its other way with such tasks, for the message.
         accept_sparse: as in :func:`fit_rows`.
 
     Raises:
@@ -176,7 +180,7 @@ def predict_rows(
         >>> predict_rows(Ridge().fit(np.eye(2), [1.0, 2.0]), np.eye(2)).positions is None
         True
     """
-    refuse_several_tables(X=X)
+    refuse_several_tables(X)
     if count_axes(X) == 1:
         raise DataError("X has one axis; expected a table. Reshape your data: X.reshape(1, -1) if it is one row")
     validate_data(estimator, X, skip_check_array=True, reset=False)
@@ -187,7 +191,7 @@ def predict_rows(
     names = column_names(X) or (None if fitted_names is None else [str(name) for name in fitted_names])
     X, labels = take_column(X, task_feature, names=names)
     design = _check_design(estimator, X, accept_sparse)
-    return PredictRows(design, _positions(labels, np.asarray(estimator.tasks_), unknown_task))
+    return PredictRows(design, _positions(labels, np.asarray(estimator.tasks_), unknown_task, other))
 
 
 def _note_columns(estimator: BaseEstimator, X: Any, y: Any) -> None:
@@ -203,9 +207,7 @@ def _note_columns(estimator: BaseEstimator, X: Any, y: Any) -> None:
 def _check_design(estimator: BaseEstimator, X: Any, accept_sparse: bool) -> Design:
     if is_plain_table(X) and is_plain(X):
         return X
-    design = check_array(
-        X, accept_sparse="csc" if accept_sparse else False, dtype=np.float64, input_name="X", estimator=estimator
-    )
+    design = read_table(X, estimator=estimator, accept_sparse=accept_sparse)
     return csc_array(design) if issparse(design) else design
 
 
@@ -214,9 +216,7 @@ def _check_weights(sample_weight: Any, targets: Array) -> Array:
     if sample_weight is None:
         ones = np.ones(targets.shape[:1])
         return ones if targets.ndim == 1 else np.broadcast_to(ones[:, None], targets.shape)
-    weights: Array = check_array(
-        sample_weight, ensure_2d=False, dtype=np.float64, input_name="sample_weight", ensure_min_samples=0
-    )
+    weights: Array = read_weights(sample_weight)
     if weights.shape == targets.shape[:1]:
         weights = np.broadcast_to(weights.reshape(-1, *[1] * (targets.ndim - 1)), targets.shape)
     if weights.shape != targets.shape:
@@ -319,7 +319,7 @@ def _noted(found: TaskRows) -> TaskRows:
     return found
 
 
-def _positions(labels: NDArray[Any], tasks: NDArray[Any], unknown_task: str) -> NDArray[np.intp]:
+def _positions(labels: NDArray[Any], tasks: NDArray[Any], unknown_task: str, other: str) -> NDArray[np.intp]:
     """Where each label is in the sorted labels of the fitted tasks; -1 where it is not."""
     if (labels.dtype.kind in "UST") != (tasks.dtype.kind in "UST"):
         raise TaskError(
@@ -333,6 +333,6 @@ def _positions(labels: NDArray[Any], tasks: NDArray[Any], unknown_task: str) -> 
         raise TaskError(
             f"X has rows of tasks that were not in the data of fit: {show_labels(unseen)} (fitted: "
             f"{show_labels(tasks)}). Leave these rows out, fit on data that have all tasks (TaskStratifiedKFold keeps "
-            'every task in the training part), or construct the estimator with unknown_task="mean"'
+            f'every task in the training part), or construct the estimator with unknown_task="{other}"'
         )
     return np.where(is_known, places, -1)

@@ -8,11 +8,11 @@ import narwhals as nw
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
-from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from taskloom.errors import DataError
 from taskloom.task_column._column import TaskFeature, column_names, column_position, take_column
+from taskloom.task_column._numbers import read_table
 from taskloom.task_column._several_tables import refuse_several_tables
 from taskloom.task_column._validate import predict_rows
 
@@ -68,14 +68,14 @@ class TaskStandardScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             X: (n, d), or (n, d + 1) with the task column: array or data frame.
             y: not used.
         """
-        refuse_several_tables(X=X)
+        refuse_several_tables(X)
         validate_data(self, X, skip_check_array=True, reset=True)
         if self.unknown_task not in ("error", "mean"):
             raise DataError(f'unknown_task={self.unknown_task!r}; expected "error" or "mean"')
         labels = None
         if self.task_feature is not None:
             X, labels = take_column(X, self.task_feature)
-        numbers = check_array(X, dtype=np.float64, input_name="X", estimator=self)
+        numbers = read_table(X, estimator=self)
         self.mean_, self.scale_ = _moments(numbers)
         if labels is not None:
             self.tasks_, positions = np.unique(labels, return_inverse=True)

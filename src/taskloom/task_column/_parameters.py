@@ -1,0 +1,74 @@
+"""Parameters of estimators as numbers in their range, or an error that says which parameter it is and its range."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from taskloom.errors import DataError
+
+__all__ = ["check_number", "check_whole"]
+
+
+def check_number(
+    name: str, value: Any, *, least: float = 0.0, most: float = math.inf, is_open: bool = False, note: str = ""
+) -> float:
+    """A parameter as a finite number in its range.
+
+    Args:
+        name: of the parameter, for the message.
+        value: what the user gave.
+        least: smallest value; minus infinity for any number.
+        most: largest value.
+        is_open: whether ``least`` itself is forbidden.
+        note: what the message says of the range beside its ends.
+
+    Raises:
+        DataError: no finite number, or one outside the range.
+
+    Example:
+        >>> check_number("alpha", 1), check_number("coef0", -2.5, least=-math.inf)
+        (1.0, -2.5)
+        >>> check_number("gamma", 1.5, most=1.0)
+        Traceback (most recent call last):
+        taskloom.errors.DataError: gamma=1.5; expected a number from 0 to 1
+    """
+    is_number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+    if not is_number or not np.isfinite(value) or not least <= value <= most or (is_open and value == least):
+        raise DataError(f"{name}={value!r}; expected a {_range(least, most, is_open)}{note and f' ({note})'}")
+    return float(value)
+
+
+def _range(least: float, most: float, is_open: bool) -> str:
+    if math.isinf(least):
+        return "finite number"
+    if math.isfinite(most):
+        return f"number {'above' if is_open else 'from'} {least:g} {'and up ' if is_open else ''}to {most:g}"
+    return f"number {'above' if is_open else 'of at least'} {least:g}"
+
+
+def check_whole(name: str, value: Any, *, least: int = 1, note: str = "") -> int:
+    """A parameter as a whole number.
+
+    Args:
+        name: of the parameter, for the message.
+        value: what the user gave.
+        least: smallest value.
+        note: what the message says beside the smallest value.
+
+    Raises:
+        DataError: no whole number (``10.0`` is none), or too small a one.
+
+    Example:
+        >>> check_whole("max_iter", 100)
+        100
+        >>> check_whole("max_iter", 0)
+        Traceback (most recent call last):
+        taskloom.errors.DataError: max_iter=0; expected a whole number of at least 1
+    """
+    is_whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    if not is_whole or value < least:
+        raise DataError(f"{name}={value!r}; expected a whole number of at least {least}{note and f' ({note})'}")
+    return int(value)

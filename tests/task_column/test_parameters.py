@@ -1,0 +1,47 @@
+"""Parameters in their range, or an error with the name, what was given and the range."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+from taskloom.errors import DataError
+from taskloom.task_column import check_number, check_whole
+
+
+@pytest.mark.parametrize("value", [1, 1.0, np.float32(1), np.int8(1)], ids=lambda value: type(value).__name__)
+def test_numbers_of_any_type(value: Any) -> None:
+    found = check_number("alpha", value, most=1.0)
+    assert found == 1.0
+    assert type(found) is float
+
+
+@pytest.mark.parametrize("value", [-1.0, math.nan, math.inf, True, None, "1", [1.0], np.ones(1)], ids=str)
+def test_what_is_no_number_in_the_range(value: Any) -> None:
+    with pytest.raises(DataError, match=r"^alpha=.*; expected a number of at least 0 \(each of them\)$"):
+        check_number("alpha", value, note="each of them")
+
+
+def test_how_ranges_are_said() -> None:
+    for limits, words in (
+        ({"is_open": True}, "a number above 0$"),
+        ({"least": 1.0}, "a number of at least 1$"),
+        ({"least": 1.0, "most": 2.0}, "a number from 1 to 2$"),
+        ({"most": 2.0, "is_open": True}, "a number above 0 and up to 2$"),
+        ({"least": -math.inf}, "a finite number$"),
+    ):
+        with pytest.raises(DataError, match=words):
+            check_number("alpha", math.nan, **limits)  # type: ignore[arg-type]
+    with pytest.raises(DataError):
+        check_number("alpha", 0.0, is_open=True)
+    assert check_number("alpha", 0.0) == 0.0
+
+
+def test_whole_numbers() -> None:
+    assert check_whole("max_iter", np.int64(3)) == 3
+    for value in (0, 1.0, True, "1", None):
+        with pytest.raises(DataError, match=r"max_iter=.*; expected a whole number of at least 1 \(turns\)"):
+            check_whole("max_iter", value, note="turns")
