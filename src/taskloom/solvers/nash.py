@@ -98,53 +98,56 @@ def _in_cosines(G: Array, tolerance: float, regularise: bool) -> tuple[Indices, 
     if n == 0:
         return kept, norms, cosines, norms, True
     tolerance = max(tolerance, 10 * n * _EPS)
-    relative, is_solved = _solved(cosines, tolerance)
+    total, ridge = cosines.sum(), max(1e-6, tolerance)
+    start = np.full(n, np.sqrt(n / total) if total > 1e-10 * n else 1.0)
+    relative, is_solved = _solved(cosines, start, tolerance, ridge)
     if not is_solved and regularise:
-        cosines = cosines + max(1e-6, tolerance) * np.eye(n)
-        relative = _solved(cosines, 0.0)[0]
+        cosines = cosines + ridge * np.eye(n)
+        relative = _solved(cosines, relative, 0.0, 0.0)[0]
     elif not is_solved:
         relative = np.zeros(n)
     return kept, norms, cosines, relative, is_solved
 
 
 @compiled
-def _solved(C: Array, tolerance: float) -> tuple[Array, bool]:
-    """Solution of ``C b = 1 / b``, and whether there is one."""
+def _solved(C: Array, start: Array, tolerance: float, ridge: float) -> tuple[Array, bool]:
+    """Solution of ``C b = 1 / b``, and whether there is one; if not, a point from where to solve ``C + ridge I``."""
     n = C.shape[0]
     if n == 1:
         return np.full(1, 1 / np.sqrt(C[0, 0])), True
     if n == 2:
         nearness = (C[0, 0] + C[0, 1]) / 2  # squared length of the shortest vector in the hull
         if nearness <= tolerance:
-            return np.zeros(2), False
+            return np.ones(2), False
         return np.full(2, 1 / np.sqrt(2 * nearness)), True
-    start = C.sum()
-    return _newton(C, np.sqrt(n / start) if start > 1e-10 * n else 1.0, tolerance)
+    return _newton(C, start, tolerance, ridge)
 
 
 @compiled
-def _newton(C: Array, start: float, tolerance: float) -> tuple[Array, bool]:
+def _newton(C: Array, b: Array, tolerance: float, ridge: float) -> tuple[Array, bool]:
+    near = b
     n = C.shape[0]
-    b = np.full(n, start)
     identity = np.eye(n)
-    absolute = np.abs(C)
     for _ in range(200):
         image = b * (C @ b)
         square, total = image.sum(), b.sum()
         if square <= tolerance * total * total:  # a point of the hull this short: there is no solution
-            return b, False
-        b, image = b * np.sqrt(n / square), image * (n / square)  # the best length along b
-        right = 1.0 - image
+            return near, False
+        if square > ridge * (b @ b):  # it is still C that decides, not the ridge
+            near = b
+        factor = np.sqrt(n / square)  # to the best length along b
+        b, right = b * factor, 1.0 - image * (factor * factor)
         residual = np.abs(right).max()
-        if residual <= _ROUNDING * (1.0 + (b * (absolute @ b)).max()):
+        may_be_rounding = residual <= _ROUNDING * (1.0 + 2.0 * b.max() * factor * total)  # a cheap bound
+        if may_be_rounding and residual <= _ROUNDING * (1.0 + (b * (np.abs(C) @ b)).max()):
             return b, True
         step = np.linalg.solve(b * C * b.reshape(n, 1) + identity, right)
         if np.abs(step).max() <= _SMALL_STEP:
             return b * (1.0 + step), True
         decrement = np.sqrt(max(float(step @ right), 0.0))
-        length = 1.0 if decrement <= 0.25 else _length(C, b * step, step, image, 1.0 / (1.0 + decrement))
+        length = 1.0 if decrement <= 0.25 else _length(C, b * step, step, 1.0 - right, 1.0 / (1.0 + decrement))
         b = b * (1.0 + length * step)
-    return b, False
+    return near, False
 
 
 @compiled
