@@ -14,8 +14,10 @@ __all__ = ["Resolvent"]
 class Resolvent:
     """Eigenvectors V_t, shape (d, k), and eigenvalues e_t of every Gram matrix.
 
-    With fewer samples than features only k = n_t of them are not 0, and they come from the samples:
-    ``(H + rho I)^-1 q = q / rho + V (1 / (e + rho) - 1 / rho) V' q``. Otherwise the inverse is kept for the last rho.
+    With fewer samples than features they come from the products of samples, ``scale Z Z' = U diag(e) U'``: with
+    ``W = sqrt(scale) Z' U``, whose columns have the squared lengths e, the inverse takes q to
+    ``(q - W ((W' q) / (e + rho))) / rho``, in which nothing is divided by a small e. Otherwise the inverse is kept for
+    the last rho.
     """
 
     def __init__(self, problem: LeastSquares) -> None:
@@ -50,8 +52,8 @@ class Resolvent:
             shape (T, d).
         """
         if self.is_thin:
-            inner = self._times(Q, self.vectors) * (1 / (self.values + rho) - 1 / rho)
-            return Q / rho + self._times(inner, np.swapaxes(self.vectors, 1, 2))
+            inner = self._times(Q, self.vectors) / (self.values + rho)
+            return (Q - self._times(inner, np.swapaxes(self.vectors, 1, 2))) / rho
         if rho != self._rho:
             scaled = self.vectors / (self.values + rho)[:, None, :]
             self._inverse, self._rho = np.matmul(scaled, np.swapaxes(self.vectors, 1, 2)), rho
@@ -67,13 +69,14 @@ class Resolvent:
 
 
 def _of_samples(problem: LeastSquaresOfData) -> tuple[Array, Array]:
-    """Squared singular values and right singular vectors of the designs, filled up with zeros to one number."""
+    """Eigenvalues e and the vectors W of the class, filled up with zeros to one number of samples."""
     most = max(piece.design.n_samples for piece in problem.pieces)
     values = np.zeros((problem.n_grams, most))
     vectors = np.zeros((problem.n_grams, problem.n_features, most))
     rows = np.arange(problem.n_features)
     for place, piece in enumerate(problem.pieces):
-        _, s, right = scipy.linalg.svd(piece.design.columns(rows).T, full_matrices=False, check_finite=False)
-        values[place, : len(s)] = piece.scale * s**2
-        vectors[place, :, : len(s)] = right.T
+        Z = np.sqrt(piece.scale) * piece.design.columns(rows)  # (d, n)
+        found, basis = scipy.linalg.eigh(Z.T @ Z, check_finite=False)
+        values[place, : len(found)] = np.maximum(found, 0.0)
+        np.matmul(Z, basis, out=vectors[place, :, : len(found)])
     return values, vectors

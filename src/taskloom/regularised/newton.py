@@ -33,6 +33,7 @@ Parts: TypeAlias = tuple[Array, ...]
 _FLATTEST = 1e-7  # second derivatives below this share of the weight are raised to it: targets stay finite
 _FORCING = (0.1, 1e-3, 1e-6)  # gap of the expansion, as a share of the gap; the smaller ones where steps help little
 _FAST = 0.25  # a step that leaves more of the gap than this helped little
+_LIMITING = 0.01  # the gap of the expansion that may be why, as a share of what the step left
 _DECREASE = 1e-4  # share of the predicted decrease that a step has to reach
 _SHORTEST = 1e-8
 _ROUNDING = 4 * float(np.finfo(np.float64).eps)  # of objectives, relative: a full step may seem to raise them by this
@@ -70,7 +71,7 @@ def solve_logistic(
 
 def _newton(risk: LogisticRisk, penalty: AnyPenalty, *, start: Parts, target: float, max_iterations: int) -> Reached:
     parts, bound, least, stalls = start, -np.inf, np.inf, 0
-    level, last_gap = 0, np.inf
+    level, last_gap, last_inner = 0, np.inf, np.inf
     point = risk.at(total(parts))
     for iteration in range(max_iterations + 1):
         measured = measure(point, penalty, parts)
@@ -79,15 +80,16 @@ def _newton(risk: LogisticRisk, penalty: AnyPenalty, *, start: Parts, target: fl
         gap = measured.objective - bound
         if gap <= target or iteration == max_iterations or stalls == _MOST_STALLS:
             break
-        level = min(level + 1, len(_FORCING) - 1) if gap > _FAST * last_gap else level
+        if gap > _FAST * last_gap and last_inner > _LIMITING * gap:  # else the expansion does not hold so far away
+            level = min(level + 1, len(_FORCING) - 1)
         last_gap = gap
         expansion = SquaredRisk(expanded(risk, point), risk.free).least_squares
         found = None
         for share in _FORCING[level:]:
-            goal = solve_least_squares(
+            reached = solve_least_squares(
                 expansion, penalty, start=parts, target=share * gap, max_iterations=max_iterations
-            ).parts
-            found = _step(risk, penalty, parts, goal, measured)
+            )
+            last_inner, found = reached.gap, _step(risk, penalty, parts, reached.parts, measured)
             if found is not None:
                 break
         if found is None:
