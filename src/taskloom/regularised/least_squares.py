@@ -9,8 +9,9 @@ norms of rows          compiled coordinate descent on working sets: a pass costs
                        whatever the condition
 absolute values        the same for each task by itself: its own working set, its own scale of the dual point
 other sums over rows   accelerated proximal gradients on working sets: O(m^2 T) per iteration
-dirty model            splitting where d is small (the two parts of a row are nearly exchangeable, which slows descent
-                       over single rows), coordinate descent where it is not
+dirty model            the same as for norms of rows: both parts of a row move at once (for q = 2 and infinity; else in
+                       turn, which is slower, as they are nearly exchangeable). Splitting takes over sooner where every
+                       task has a design of its own
 anything else          splitting where the Gram matrices and their eigenvectors fit into 1 GiB, proximal gradients
                        otherwise; proximal gradients with a coupling, whose rows are not separate problems
 =====================  =============================================================================================
@@ -45,6 +46,7 @@ Parts: TypeAlias = tuple[Array, ...]
 
 _FEW_FEATURES = 200
 _PASSES_BEFORE_SPLITTING = 2000
+_PASSES_IN_TWO_PARTS = 200  # where tasks have own designs: a pass over both parts costs ten times an iteration there
 _MOST_NUMBERS = 2**27  # in eigenvectors: 1 GiB
 
 
@@ -63,10 +65,12 @@ def solve_least_squares(
     if problem.n_tasks == 1 and isinstance(penalty, PartSum) and is_known(penalty):
         return _cheaper_part(problem, penalty, start=start, target=target, max_iterations=max_iterations)
     d, is_small = problem.n_features, _is_small(problem)
-    if IS_COMPILED and is_known(penalty) and not (isinstance(penalty, PartSum) and is_small):
+    if IS_COMPILED and is_known(penalty):
         if problem.n_tasks > 1 and _is_by_task(penalty):
             return _each_task(problem, penalty, start=start, target=target, max_iterations=max_iterations)
-        passes = min(max_iterations, _PASSES_BEFORE_SPLITTING) if is_small else max_iterations
+        is_slow = isinstance(penalty, PartSum) and problem.n_grams > 1
+        passes = _PASSES_IN_TWO_PARTS if is_slow else _PASSES_BEFORE_SPLITTING
+        passes = min(max_iterations, passes) if is_small else max_iterations
         reached = solve_by_row_descent(problem, penalty, start=start, target=target, max_iterations=passes)
         left = max_iterations - reached.n_iterations
         if reached.gap <= target or left <= 0 or not is_small:

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from taskloom.solvers._compiled import compiled
 
-__all__ = ["curvatures_of", "descend"]
+__all__ = ["descend"]
 
 Array = NDArray[np.float64]
 Places = NDArray[np.int64]
@@ -28,10 +28,8 @@ def _norm(v: Array, q: float) -> float:
     for value in v:
         total += abs(value)
         largest = max(largest, abs(value))
-    if q == 1.0:
-        return total
-    if q == np.inf or largest == 0.0:
-        return largest
+    if q == 1.0 or q == np.inf or largest == 0.0:
+        return total if q == 1.0 else largest
     total = 0.0
     for value in v:
         total += (abs(value) / largest) ** q
@@ -43,15 +41,7 @@ def _dual_norm(v: Array, q: float) -> float:
     """The norm that is polar to l_q."""
     if q == 1.0:
         return _norm(v, np.inf)
-    if q == np.inf:
-        return _norm(v, 1.0)
-    return _norm(v, q / (q - 1))
-
-
-@compiled
-def _soften(v: Array, x: Array, tau: float) -> None:
-    for t in range(len(v)):
-        x[t] = v[t] - min(max(v[t], -tau), tau)
+    return _norm(v, 1.0 if q == np.inf else q / (q - 1))
 
 
 @compiled
@@ -60,7 +50,8 @@ def _shrink(v: Array, x: Array, tau: float, q: float) -> None:
     if tau == 0.0:
         x[:] = v
     elif q == 1.0:
-        _soften(v, x, tau)
+        for t in range(len(v)):
+            x[t] = v[t] - min(max(v[t], -tau), tau)
     elif _dual_norm(v, q) <= tau:
         x[:] = 0.0
     elif q == 2.0:
@@ -68,26 +59,39 @@ def _shrink(v: Array, x: Array, tau: float, q: float) -> None:
         for t in range(len(v)):
             x[t] = factor * v[t]
     elif q == np.inf:
-        level = _level(v, tau)
-        for t in range(len(v)):
-            x[t] = min(max(v[t], -level), level)
+        _shrink_beside(v, x, tau, q, np.inf)
     else:
         _shrink_power(v, x, tau, q)
 
 
 @compiled
-def _level(v: Array, tau: float) -> float:
-    """The level at which entries are clipped so that tau is cut off in all: entries below it drop out one by one."""
-    count, level = len(v) + 1, 0.0
-    while True:
-        total, above = 0.0, 0
+def _shrink_beside(v: Array, x: Array, tau: float, q: float, side: float) -> None:
+    """``x = p`` of the smallest ``||v - p - r||^2 / 2 + tau ||p||_q + side ||r||_1``, q = 2 or inf; see row_descent."""
+    is_round = q == 2.0
+    goal, edge = (tau * tau, side * side) if is_round else (tau, side)
+    low, high = 0.0, 1.0 if is_round else _norm(v, np.inf)
+    z = 1.0 if is_round else 0.0
+    for step in range(100):
+        total, rate = 0.0, 0.0
         for value in v:
-            if abs(value) > level:
-                total += abs(value)
-                above += 1
-        if above >= count or above == 0:
-            return level
-        count, level = above, max((total - tau) / above, 0.0)
+            entry = value * value * z if is_round else max(abs(value) - z, 0.0)  # z squared where it is a factor
+            total += min(entry, edge)
+            if 0.0 < entry < edge:
+                rate += value * value if is_round else -1.0
+        if step == 0 and total <= goal:
+            x[:] = 0.0
+            return
+        low, high = (low, z) if (total > goal) == is_round else (z, high)
+        following = z + (goal - total) / rate if rate != 0.0 else low
+        if not low < following < high:
+            following = (low + high) / 2
+        if abs(total - goal) <= 1e-15 * goal or following == z:
+            break
+        z = following
+    root = np.sqrt(z)
+    scale, most, factor = (root, side, 1 / root - 1) if is_round else (1.0, z, 1.0)
+    for t in range(len(v)):
+        x[t] = factor * min(max(scale * v[t], -most), most)
 
 
 @compiled
@@ -147,26 +151,29 @@ def _move_row(
     if largest <= 0.0:  # nothing but the penalty knows this row
         parts[:, :, j] = 0.0
         return False
-    is_exact = n_parts == 1 and smallest == largest
-    first = 0.0
+    is_joint = n_parts == 2 and (q == 2.0 or q == np.inf)
+    is_exact = smallest == largest and (n_parts == 1 or is_joint)
+    first, side = 0.0, entry / largest
     for step in range(_MOST_STEPS):
         moved = 0.0
-        for part in range(n_parts):
-            for t in range(n_tasks):
-                v[t] = parts[part, t, j] + g[t] / largest
-            if part == 1:
-                _soften(v, x, entry / largest)
-            else:
-                _shrink(v, x, strength / largest, q)
-            for t in range(n_tasks):
-                change = x[t] - parts[part, t, j]
-                if change != 0.0:
-                    parts[part, t, j] = x[t]
-                    delta[t] += change
-                    g[t] -= curvatures[t, j] * change
-                    moved = max(moved, abs(change))
-        if step == 0:
-            first = moved
+        for t in range(n_tasks):
+            v[t] = parts[0, t, j] + g[t] / largest + (parts[1, t, j] if is_joint else 0.0)
+        if is_joint:
+            _shrink_beside(v, x, strength / largest, q, side)
+        else:
+            _shrink(v, x, strength / largest, q)
+        for t in range(n_tasks):
+            change = x[t] - parts[0, t, j]
+            parts[0, t, j] = x[t]
+            if n_parts == 2:
+                rest = v[t] - x[t] + (0.0 if is_joint else parts[1, t, j])
+                rest -= min(max(rest, -side), side)
+                change, parts[1, t, j] = change + rest - parts[1, t, j], rest
+            if change != 0.0:
+                delta[t] += change
+                g[t] -= curvatures[t, j] * change
+                moved = max(moved, abs(change))
+        first = moved if step == 0 else first
         if is_exact or moved <= 0.1 * first:
             break
     return first > 0.0
@@ -175,15 +182,6 @@ def _move_row(
 @compiled
 def _dot(row: Array, start: int, state: Array, offset: int, length: int) -> float:
     return float(np.dot(row[start : start + length], state[offset : offset + length]))
-
-
-@compiled
-def curvatures_of(columns: Array, starts: Places, lengths: Places, scales: Array) -> Array:
-    curvatures = np.empty((len(starts), len(columns)))
-    for t in range(len(starts)):
-        for j in range(len(columns)):
-            curvatures[t, j] = scales[t] * _dot(columns[j], starts[t], columns[j], starts[t], lengths[t])
-    return curvatures
 
 
 @compiled
@@ -203,8 +201,7 @@ def _flush(gram: Array, waiting: Places, changes: Array, n_waiting: int, gradien
         return
     a, b, c, d = gram[waiting[0]], gram[waiting[1]], gram[waiting[2]], gram[waiting[3]]
     e, f, g, h = gram[waiting[4]], gram[waiting[5]], gram[waiting[6]], gram[waiting[7]]
-    for t in range(len(gradients)):
-        row = gradients[t]
+    for t, row in enumerate(gradients):
         p0, p1, p2, p3 = changes[0, t], changes[1, t], changes[2, t], changes[3, t]
         p4, p5, p6, p7 = changes[4, t], changes[5, t], changes[6, t], changes[7, t]
         for k in range(len(row)):
@@ -377,7 +374,7 @@ def descend(
             _combine(weights, states, state)
             rest = _rest(parts, state, offsets, lengths, scales, r, square, ridge)
             objective = rest / 2 + _penalty(parts, strengths, powers, entries, v)
-            if objective < best:
+            if objective < best - 4e-16 * square:  # less is rounding, and would lead away again
                 best, best_rest, best_weights = objective, rest, weights.copy()
             if jump > 1:
                 if objective > ahead:

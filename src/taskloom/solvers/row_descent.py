@@ -4,7 +4,10 @@
 
 with ``h_j(a) = strength_j ||a||_q``, or with rows in two parts, ``a = p + r`` and
 ``h_j = strength_j ||p||_q + entry_j ||r||_1``. A row is minimised by a few proximal steps with its largest curvature
-over the tasks, which cost O(T) each; then what it changed goes to the state: the residuals, O(sum_t n_t), or the
+over the tasks, which cost O(T) each. At v such a step has ``|v - p - r| = min(|v| - z, entry_j)``, at least 0, where
+q = inf, with p = v clipped at z; where q = 2 it is ``min(z |v|, entry_j)`` and p the same times ``1/z - 1``; r is
+``v - p`` shrunk by entry_j, and z is the number for which the polar norm of all this is strength_j. So both parts move
+at once; for other q they move in turn. Then what it changed goes to the state: the residuals, O(sum_t n_t), or the
 gradients, O(m T) with the Gram matrices of the m rows. Every fifth pass the iterates are extrapolated, and the
 extrapolation is kept where it lowers the objective. The duality gap of the problem ends the descent.
 
@@ -21,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taskloom.solvers._compiled import IS_COMPILED
-from taskloom.solvers._row_kernel import curvatures_of, descend
+from taskloom.solvers._row_kernel import descend
 
 __all__ = ["IS_COMPILED", "RowTerms", "descend_gradients", "descend_residuals"]
 
@@ -140,7 +143,9 @@ def descend_residuals(
         array([1.])
     """
     offsets = np.concatenate([[0], np.cumsum(lengths)[:-1]]).astype(np.int64)
-    curvatures = curvatures_of(columns, starts, lengths, scales) + ridge
+    pieces = [columns[:, start : start + length] for start, length in zip(starts, lengths, strict=True)]
+    squares = np.stack([np.einsum("mn,mn->m", piece, piece) for piece in pieces])  # (T, m)
+    curvatures = scales[:, None] * squares + ridge
     made, gap = descend(
         parts, residuals, _NO_MATRICES, columns, starts, offsets, lengths, scales, _NO_ROWS, 0.0, ridge,
         curvatures, terms.strengths, terms.powers, _entries(terms), passes, target,
