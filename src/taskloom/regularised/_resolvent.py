@@ -59,6 +59,20 @@ class Resolvent:
             self._inverse, self._rho = np.matmul(scaled, np.swapaxes(self.vectors, 1, 2)), rho
         return self._times(Q, self._inverse)
 
+    def solve_each(self, Q: Array, rho: Array) -> Array:
+        """``(H + rho_t I)^-1 q_t`` with the one Gram matrix of all tasks.
+
+        Args:
+            Q: shape (T, d).
+            rho: positive, shape (T,).
+
+        Returns:
+            shape (T, d).
+        """
+        inner = (Q @ self.vectors[0]) / (self.values[0] + rho[:, None])
+        within: Array = inner @ self.vectors[0].T
+        return (Q - within) / rho[:, None] if self.is_thin else within
+
     @staticmethod
     def _times(Q: Array, matrices: Array) -> Array:
         if len(matrices) == 1:

@@ -12,6 +12,8 @@ other sums over rows   accelerated proximal gradients on working sets: O(m^2 T) 
 dirty model            the same as for norms of rows: both parts of a row move at once (for q = 2 and infinity; else in
                        turn, which is slower, as they are nearly exchangeable). Splitting takes over sooner where every
                        task has a design of its own
+bounded eigenvalues    (clusters) for one Gram matrix, the best quadratic penalty and the coefficients in turn: a few
+                       turns of O(d^2 T); for several as below
 anything else          splitting where the Gram matrices and their eigenvectors fit into 1 GiB, proximal gradients
                        otherwise; proximal gradients with a coupling, whose rows are not separate problems
 =====================  =============================================================================================
@@ -33,7 +35,9 @@ from taskloom.regularised.penalties.coupled import Coupled
 from taskloom.regularised.penalties.entry import EntryNorm
 from taskloom.regularised.penalties.part_sum import PartSum
 from taskloom.regularised.penalties.row_norm import RowNorm
+from taskloom.regularised.penalties.spectral_box import SpectralBox
 from taskloom.regularised.proximal_gradient import solve_by_proximal_gradient
+from taskloom.regularised.reweighting import solve_by_reweighting
 from taskloom.regularised.row_descent import is_known, row_terms, solve_by_row_descent
 from taskloom.regularised.splitting import solve_by_splitting
 from taskloom.regularised.working_set import Reached, is_separable, restricted, solve_on_working_sets
@@ -85,6 +89,8 @@ def solve_least_squares(
         )  # fmt: skip
     if d > _FEW_FEATURES and not isinstance(penalty, PartSum) and is_separable(penalty):
         return _rows_by_gradients(problem, penalty, start=start, target=target, max_iterations=max_iterations)
+    if isinstance(penalty, SpectralBox) and problem.n_grams == 1:
+        return _by_turns(problem, penalty, start=start, target=target, max_iterations=max_iterations)
     return _split(problem, penalty, start=start, target=target, max_iterations=max_iterations)
 
 
@@ -198,6 +204,23 @@ def _split(problem: LeastSquares, penalty: AnyPenalty, *, start: Parts, target: 
     return solve_by_splitting(
         problem, penalty, start=start, target=target, max_iterations=max_iterations, resolvent=resolvent
     )
+
+
+def _by_turns(
+    problem: LeastSquares, penalty: SpectralBox, *, start: Parts, target: float, max_iterations: int
+) -> Reached:
+    """Reweighting; what it leaves of the gap is left to splitting."""
+    resolvent = Resolvent(problem)
+    if not resolvent.is_thin and isinstance(problem, LeastSquaresOfData):
+        problem = problem.whole
+    reached = solve_by_reweighting(problem, penalty, resolvent=resolvent, start=start, target=target)
+    left = max_iterations - reached.n_iterations
+    if reached.gap <= target or left <= 0:
+        return reached
+    further = solve_by_splitting(
+        problem, penalty, start=reached.parts, target=target, max_iterations=left, resolvent=resolvent
+    )
+    return _further(reached, further)
 
 
 def _rows_by_gradients(

@@ -70,6 +70,26 @@ class SpectralBox(Penalty):
         """
         return weights_in_box(self._all(s, n_tasks), tau, low=self.low, high=self.high, total=self.total)
 
+    def precision(self, A: Array) -> Array:
+        """The Q whose quadratic penalty ``tr(A Q A') / 2`` is the smallest at A, and so the penalty itself.
+
+        Args:
+            A: shape (d, T).
+
+        Returns:
+            symmetric, positive definite but for the mean where it has no strength, shape (T, T).
+        """
+        n_tasks = A.shape[1]
+        rest = self.split(A)[1]
+        _, s, transposed = np.linalg.svd(np.linalg.qr(rest, mode="r"), full_matrices=True)
+        chosen: Array = (transposed.T / self.weights(s, n_tasks)) @ transposed
+        if self.mean_strength is None:
+            return chosen
+        mean = np.full((n_tasks, n_tasks), 1 / n_tasks)
+        centring = np.eye(n_tasks) - mean
+        precision: Array = centring @ chosen @ centring + self.mean_strength * mean
+        return precision
+
     def value(self, A: Array) -> float:
         mean, rest = self.split(A)
         s = self._all(singular_values(rest), A.shape[1])
