@@ -34,6 +34,7 @@ __getattr__, __dir__, __all__ = attach(
         "MultiTaskLasso1": "lasso",
         "MultiTaskLasso1Classifier": "lasso",
         "MultiTaskWasserstein": "multi_task_wasserstein",
+        "MultiTaskWassersteinClassifier": "multi_task_wasserstein",
         "RegularisationPathDisplay": "path_display",
         "RobustFeature": "robust_feature",
         "RobustFeatureClassifier": "robust_feature",

@@ -32,6 +32,7 @@ from taskloom.linear.mean_regularized import deviation_form as deviation_form
 from taskloom.linear.mean_regularized_cv import MeanRegularizedCV as MeanRegularizedCV
 from taskloom.linear.multi_stage_feature import MultiStageFeature as MultiStageFeature
 from taskloom.linear.multi_task_wasserstein import MultiTaskWasserstein as MultiTaskWasserstein
+from taskloom.linear.multi_task_wasserstein import MultiTaskWassersteinClassifier as MultiTaskWassersteinClassifier
 from taskloom.linear.path_display import RegularisationPathDisplay as RegularisationPathDisplay
 from taskloom.linear.relation_display import TaskRelationDisplay as TaskRelationDisplay
 from taskloom.linear.robust_feature import RobustFeature as RobustFeature
@@ -77,6 +78,7 @@ __all__ = [
     "MultiTaskLasso1",
     "MultiTaskLasso1Classifier",
     "MultiTaskWasserstein",
+    "MultiTaskWassersteinClassifier",
     "RegularisationPathDisplay",
     "RobustFeature",
     "RobustFeatureClassifier",

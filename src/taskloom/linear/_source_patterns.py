@@ -115,16 +115,29 @@ class SourcePatterns:
         known = (fits if accept_part else is_same).any(axis=1)
         if not known.all():
             row = int(np.argmin(known))
-            fitted = "; ".join(self._names(pattern) for pattern in self.patterns[:5])
-            more = f" and {len(self.patterns) - 5} more" if len(self.patterns) > 5 else ""
             other = "" if accept_part else ', or construct the estimator with unknown_pattern="part"'
             raise DataError(
                 f"row {row} of X has the sources {self._names(present[row])}, which no row of fit had alone (patterns "
-                f"of fit: {fitted}{more}); set the sources that are too many to NaN, fit on rows of this pattern{other}"
+                f"of fit: {self.describe()}); set the sources that are too many to NaN, fit on rows of this "
+                f"pattern{other}"
             )
         widths = self.has_column.sum(axis=1)
         chosen: Positions = np.where(fits, widths, -1).argmax(axis=1)
         return chosen
+
+    def describe(self, most: int = 5) -> str:
+        """The first patterns with their numbers and sources, for a message.
+
+        Args:
+            most: how many of them.
+
+        Example:
+            >>> patterns = np.array([[True, False], [True, True]])
+            >>> SourcePatterns(np.array(["a", "b"]), np.array([0, 1]), patterns).describe()
+            '0: a; 1: a, b'
+        """
+        fitted = "; ".join(f"{number}: {self._names(pattern)}" for number, pattern in enumerate(self.patterns[:most]))
+        return fitted + (f" and {len(self.patterns) - most} more" if len(self.patterns) > most else "")
 
     def _names(self, pattern: Flags) -> str:
         return ", ".join(str(name) for name in self.sources[pattern])

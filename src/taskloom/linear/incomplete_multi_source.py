@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from taskloom.errors import DataError
+from taskloom.errors import DataError, TaskError
 from taskloom.linear._source_patterns import SourcePatterns, columns_by_source
 from taskloom.linear.group_lasso import MultiTaskGroupLasso, MultiTaskGroupLassoClassifier
 from taskloom.task_column import describe_several_tables, read_table
@@ -76,7 +76,10 @@ class _IncompleteMultiSource(BaseEstimator):  # type: ignore[misc]
         nothing = np.zeros((0, len(sources)), dtype=bool)
         present = SourcePatterns(sources, columns, nothing).present(missing)
         self._patterns = SourcePatterns(sources, columns, np.unique(present, axis=0))
-        self.model_ = self._group_lasso().fit(self._stacked(values, missing), y, sample_weight)
+        try:
+            self.model_ = self._group_lasso().fit(self._stacked(values, missing), y, sample_weight)
+        except TaskError as error:
+            raise TaskError(f"{error}. Tasks are patterns of sources here: {self._patterns.describe()}") from error
         self._store()
         return self
 
@@ -214,8 +217,9 @@ class IncompleteMultiSourceClassifier(ClassifierMixin, _IncompleteMultiSource): 
         alpha: strength of the norms, at least 0; default 0.01.
         sources, q, fit_intercept, loss_weights, unknown_pattern, tol, max_iter: as in :class:`IncompleteMultiSource`.
         single_class: ``"constant"`` (default): patterns whose rows have one class predict it, and take no part in the
-            rest; ``"error"``: they are refused. Elsewhere the default is ``"error"``, but a table has the patterns that
-            it happens to have.
+            rest; ``"error"``: they are refused, by their sources. Elsewhere the default is ``"error"``, since a user
+            says what the tasks are. Patterns are what a table happens to have, and one of few rows, which often have
+            one class, is no mistake in the data: scikit-learn's own checks fit tables with such patterns.
 
     Attributes:
         classes_: the two labels; ``decision_function`` is positive for the second.
@@ -224,7 +228,7 @@ class IncompleteMultiSourceClassifier(ClassifierMixin, _IncompleteMultiSource): 
 
     Raises:
         DataError: as :class:`IncompleteMultiSource`.
-        TaskError: one class only in every pattern; with ``single_class="error"``, in any pattern.
+        TaskError: one class only in every pattern; with ``single_class="error"``, in any pattern. Patterns are named.
 
     Example:
         >>> import numpy as np
