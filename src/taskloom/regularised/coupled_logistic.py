@@ -10,11 +10,14 @@ that intercepts ask to be 0 are.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from scipy.special import entr, expit
 
-from taskloom.regularised.coupled.centred import Intercept
+from taskloom.regularised.coupled.centred import Centred, Intercept
+from taskloom.regularised.coupled.choice import solves_for_samples
+from taskloom.regularised.coupled.row_products import RowProducts
 from taskloom.regularised.coupled_ridge import solve_coupled_ridge
 from taskloom.regularised.data import Array, Solution, TaskData
 from taskloom.regularised.penalties.coupling import TaskCoupling
@@ -74,9 +77,20 @@ class _Problem:
             targets.append(y * (margins + 1 / right))
             weights.append(w * wrong * right)
         model = TaskData(data.designs, tuple(targets), tuple(weights), data.fit_intercept)
-        shared = self.intercept == "shared"
-        solution = solve_coupled_ridge(model, self.coupling, start=point.A, shared_intercept=shared)
+        is_by_samples = solves_for_samples(Centred(model, self.intercept), self.coupling)
+        solution = solve_coupled_ridge(
+            model,
+            self.coupling,
+            start=point.A,
+            shared_intercept=self.intercept == "shared",
+            row_products=self.row_products if is_by_samples else None,
+        )
         return solution.coefficients, solution.intercepts
+
+    @cached_property
+    def row_products(self) -> RowProducts:
+        """Made once for the weights of all steps."""
+        return RowProducts.of(self.data, is_shifted=self.intercept == "task")
 
     def gap(self, point: _Point) -> float:
         """Objective minus the dual value."""

@@ -15,6 +15,7 @@ import numpy as np
 from taskloom.regularised.coupled.centred import Centred
 from taskloom.regularised.coupled.choice import LinearMethod, choose, choose_direct
 from taskloom.regularised.coupled.conjugate_gradient import ConjugateGradient
+from taskloom.regularised.coupled.row_products import RowProducts
 from taskloom.regularised.data import Array, Solution, TaskData
 from taskloom.regularised.penalties.coupling import TaskCoupling
 
@@ -56,6 +57,7 @@ def solve_coupled_ridge(
     max_iterations: int = 1000,
     shared_intercept: bool = False,
     start: Array | None = None,
+    row_products: RowProducts | None = None,
 ) -> Solution:
     """Solve the system by the quickest of five methods, and refine until the gap is at rounding.
 
@@ -66,6 +68,7 @@ def solve_coupled_ridge(
         max_iterations: steps of conjugate gradients, where these are used.
         shared_intercept: one intercept for all tasks instead of what the data say.
         start: coefficients to begin with, shape (d, T); only conjugate gradients gain from them.
+        row_products: products of all pairs of rows, if they are known from other weights.
 
     Returns:
         one part, with its gap.
@@ -78,7 +81,7 @@ def solve_coupled_ridge(
         (array([[0.5, 0.4],
                [1. , 0.8]]), True)
     """
-    rows = Centred.of(data, shared_intercept=shared_intercept)
+    rows = Centred.of(data, shared_intercept=shared_intercept, row_products=row_products)
     chosen = choose(rows, coupling, max_iterations=max_iterations)
     method: LinearMethod = _WithSharedIntercept.around(chosen, rows) if shared_intercept else chosen
     scale = rows.value(np.zeros((data.n_features, data.n_tasks)))

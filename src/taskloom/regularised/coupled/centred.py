@@ -8,8 +8,9 @@ from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
-from scipy.sparse import csr_array, issparse, vstack
+from scipy.sparse import issparse
 
+from taskloom.regularised.coupled.row_products import RowProducts
 from taskloom.regularised.data import Array, TaskData
 
 __all__ = ["Centred", "Intercept"]
@@ -25,6 +26,7 @@ class Centred:
     Args:
         data: designs, targets and weights.
         intercept: ``"none"``, ``"task"`` (one per task) or ``"shared"`` (one for all tasks).
+        row_products: products of all pairs of rows, where they are known.
 
     Example:
         >>> X, y, w = np.array([[1.0], [3.0]]), np.array([2.0, 6.0]), np.ones(2)
@@ -35,13 +37,13 @@ class Centred:
 
     data: TaskData
     intercept: Intercept
+    row_products: RowProducts | None = None
 
     @classmethod
-    def of(cls, data: TaskData, *, shared_intercept: bool = False) -> Centred:
+    def of(cls, data: TaskData, *, shared_intercept: bool = False, row_products: RowProducts | None = None) -> Centred:
         """With the intercepts that the data ask for, or with a shared one."""
-        if shared_intercept:
-            return cls(data, "shared")
-        return cls(data, "task" if data.fit_intercept else "none")
+        own: Intercept = "task" if data.fit_intercept else "none"
+        return cls(data, "shared" if shared_intercept else own, row_products)
 
     # -- sizes and means ----------------------------------------------------------------------------------------
 
@@ -158,7 +160,7 @@ class Centred:
 
     def with_grams(self) -> Centred:
         """The same with the Gram matrices made, which products use from then on."""
-        made = Centred(self.data, self.intercept)
+        made = Centred(self.data, self.intercept, self.row_products)
         made.__dict__.update(self.__dict__, grams=self.grams)
         return made
 
@@ -208,15 +210,12 @@ class Centred:
     def inner_products(self) -> Array:
         """Products of all pairs of centred rows times the roots of their weights, shape (N, N)."""
         data = self.data
-        if not any(issparse(design) for design in data.designs):
+        if self.row_products is None and not any(issparse(design) for design in data.designs):
             scaled = np.concatenate([self.scaled_rows(task) for task in range(data.n_tasks)])
             dense_products: Array = scaled @ scaled.T
             return dense_products
-        rows = csr_array(vstack([csr_array(design) for design in data.designs]))
-        tasks = np.repeat(np.arange(data.n_tasks), [len(weights) for weights in data.weights])
-        across = np.asarray(rows @ self.means.T)[:, tasks]  # row i with the mean of the task of row j
-        centres = self.means @ self.means.T
-        products = (rows @ rows.T).toarray() - across - across.T + centres[np.ix_(tasks, tasks)]
+        rows = self.row_products or RowProducts.of(data, is_shifted=False)
+        products = rows.centred(data.weights) if self.intercept == "task" else rows.products
         roots = np.sqrt(np.concatenate(data.weights))
         scaled_products: Array = products * roots[:, None] * roots
         return scaled_products

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 from scipy.sparse import issparse
 
@@ -15,7 +15,7 @@ from taskloom.regularised.coupled.shared_basis import SharedBasis
 from taskloom.regularised.data import Array
 from taskloom.regularised.penalties.coupling import TaskCoupling
 
-__all__ = ["DirectMethod", "LinearMethod", "choose", "choose_direct"]
+__all__ = ["DirectMethod", "LinearMethod", "choose", "choose_direct", "solves_for_samples"]
 
 MOST_NUMBERS = 6e7  # of the matrices that a direct method keeps: half a gigabyte
 STEPS = 200  # of conjugate gradients, as a guess
@@ -37,20 +37,32 @@ class DirectMethod(LinearMethod, Protocol):
         ...
 
 
-Costs = dict[type[SharedBasis] | type[BlockCholesky] | type[LowRank] | type[Dual], tuple[float, float]]
+Direct: TypeAlias = type[SharedBasis] | type[BlockCholesky] | type[LowRank] | type[Dual]
+Costs: TypeAlias = dict[Direct, tuple[float, float]]
 
 
 def choose(rows: Centred, coupling: TaskCoupling, *, max_iterations: int) -> LinearMethod:
     """The method with the fewest operations among those that fit into memory."""
+    method = _quickest_direct(rows, coupling)
+    if method is None:
+        by_grams, by_rows = _iterative_costs(rows, coupling)
+        chosen = rows.with_grams() if by_grams < by_rows else rows
+        return ConjugateGradient(chosen, coupling, max_iterations=max_iterations)
+    return method(rows, coupling)
+
+
+def solves_for_samples(rows: Centred, coupling: TaskCoupling) -> bool:
+    """Whether one equation per sample is the quickest: then products of rows are worth keeping for other weights."""
+    return _quickest_direct(rows, coupling) is Dual
+
+
+def _quickest_direct(rows: Centred, coupling: TaskCoupling) -> Direct | None:
+    """The direct method with the fewest operations that fits into memory; None where an iteration needs fewer."""
     costs = {
         method: work for method, (work, numbers) in _direct_costs(rows, coupling).items() if numbers <= MOST_NUMBERS
     }
     method = min(costs, key=lambda one: costs[one], default=None)
-    by_grams, by_rows = _iterative_costs(rows, coupling)
-    if method is None or costs[method] > min(by_grams, by_rows):
-        chosen = rows.with_grams() if by_grams < by_rows else rows
-        return ConjugateGradient(chosen, coupling, max_iterations=max_iterations)
-    return method(rows, coupling)
+    return None if method is None or costs[method] > min(_iterative_costs(rows, coupling)) else method
 
 
 def choose_direct(rows: Centred, coupling: TaskCoupling) -> DirectMethod:
@@ -76,7 +88,8 @@ def _direct_costs(rows: Centred, coupling: TaskCoupling) -> Costs:
         LowRank: (gram + 6 * T * d**3 + (T + 1) * (k * d) ** 2 + (k * d) ** 3, 3 * T * d**2 + 2 * (k * d) ** 2),
     }
     if not coupling.is_singular:
-        costs[Dual] = (N**2 * d + N**3 / 3, 2 * N**2)
+        of_products = N**2 * (d if rows.row_products is None else T)
+        costs[Dual] = (of_products + N**3 / 3, 2 * N**2)
     return costs
 
 
