@@ -124,9 +124,7 @@ def test_rows_with_more_sources_than_any_row_of_fit() -> None:
     without_c = np.where(SOURCES == "c", np.nan, whole)  # b is the only pattern that is a part of it
     assert_allclose(model.predict(without_c), model.predict(np.where(SOURCES == "b", whole, np.nan)))
     strict = clone(model).set_params(unknown_pattern="error").fit(X[OF_ROW < 2], Y[OF_ROW < 2])
-    with pytest.raises(
-        ValueError, match=r"row 0 .* the sources a, b, c, .*patterns of fit: 0: b; 1: a, c\).*part"
-    ):
+    with pytest.raises(ValueError, match=r"row 0 .* the sources a, b, c, .*patterns of fit: 0: b; 1: a, c\).*part"):
         strict.predict(whole)
     with pytest.raises(ValueError, match="row 0 of X has the sources c"):
         model.predict(np.where(SOURCES == "c", whole, np.nan))

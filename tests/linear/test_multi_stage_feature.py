@@ -15,7 +15,7 @@ Y = X @ COEF + 0.3 * RNG.normal(size=(70, 3))
 
 class TestLaws(EstimatorLaws):
     is_certified = False  # the penalty is not convex
-    out_of_range = {"alpha": (0.0, -1.0), "theta": (0.0, -1.0), "n_stages": (0,)}
+    out_of_range = {"alpha": (0.0, -1.0), "theta": (0.0, -1.0), "n_stages": (0, 1.5)}
 
     def make_estimator(self) -> MultiStageFeature:
         return MultiStageFeature(0.1, theta=0.8, tol=1e-12)

@@ -18,7 +18,7 @@ from taskloom.regularised.data import Design, Solution, TaskData
 from taskloom.regularised.penalties.entry import EntryNorm
 from taskloom.regularised.penalties.row_norm import RowNorm
 from taskloom.regularised.solve import solve
-from taskloom.task_column import TaskRows
+from taskloom.task_column import TaskRows, check_whole
 
 __all__ = ["MultiStageFeature"]
 
@@ -33,6 +33,9 @@ class MultiStageFeature(TaskRegressor, TaskLinearModel):
     again, until the free features stay the same. Large coefficients are not shrunk in the end. The objective falls from
     stage to stage, but what is found is one of several local minima: ``dual_gap_`` certifies the lasso of the last
     stage, not the capped objective.
+
+    There is no classifier of this kind: features without a penalty can separate the classes of a task, and the logistic
+    loss of that stage has no minimiser then.
 
         minimise  sum_t c_t sum_i s_ti (y_ti - x_ti . a_t - b_t)^2 / 2  +  alpha sum_j min(||a^j||_1, theta)
 
@@ -93,7 +96,7 @@ class MultiStageFeature(TaskRegressor, TaskLinearModel):
     def _fit(self, rows: TaskRows, data: TaskData) -> Solution:
         alpha = check_number("alpha", self.alpha, is_open=True)
         theta = check_number("theta", self.theta, is_open=True)
-        most = int(check_number("n_stages", self.n_stages, least=1))
+        most = check_whole("n_stages", self.n_stages)
         risk = self._risk(data)
         solution = solve(risk, EntryNorm(alpha), tol=self.tol, max_iterations=self.max_iter)
         is_free, objectives, iterations = np.zeros(rows.n_features, dtype=bool), [], solution.n_iterations
