@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-__all__ = ["IS_COMPILED", "compiled"]
+__all__ = ["IS_COMPILED", "compiled", "compiled_in_any_order"]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -33,10 +33,19 @@ IS_COMPILED = _NUMBA is not None
 
 def compiled(function: Function) -> Function:
     """The function as machine code, made at its first call; the function itself without numba."""
+    return _compiled(function, {})
+
+
+def compiled_in_any_order(function: Function) -> Function:
+    """The same, where the terms of sums may be added in any order, several at once; NaN and infinity stay."""
+    return _compiled(function, {"fastmath": {"reassoc", "contract", "nsz"}})
+
+
+def _compiled(function: Function, options: dict[str, Any]) -> Function:
     if _NUMBA is None:
         return function
     try:
-        found: Function = _NUMBA.njit(cache=True)(function)
+        found: Function = _NUMBA.njit(cache=True, **options)(function)
     except RuntimeError:  # no folder that can be written to: compile in every process
-        found = _NUMBA.njit(function)
+        found = _NUMBA.njit(**options)(function)
     return found
