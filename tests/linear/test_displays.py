@@ -8,12 +8,15 @@ from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import make_pipeline
 
 from taskloom.errors import DataError
+from taskloom.gp import ICMGaussianProcess
+from taskloom.kernel import MultiTaskSVR
 from taskloom.linear import (
     ClusteredTasks,
     CoefficientDisplay,
     DirtyModel,
     MeanRegularized,
     MultiTaskGroupLasso,
+    MultiTaskGroupLassoClassifier,
     MultiTaskLasso1,
     RegularisationPathDisplay,
     SquaredTraceNorm,
@@ -120,6 +123,46 @@ def test_relations_that_were_learned(table):
     display = TaskRelationDisplay.from_estimator(clustered)
     assert (np.diff(clustered.labels_[display.order_]) >= 0).all()
     assert len(display.ax_.lines) == 2  # between the clusters
+
+
+def test_relations_that_a_process_has_learned(table):
+    x, y = table
+    process = ICMGaussianProcess(task_feature="task", max_iter=20).fit(x[:60], y[:60])
+    display = TaskRelationDisplay.from_estimator(process)
+    np.testing.assert_array_equal(display.relations, process.task_correlation_)
+    assert display.tasks == [f"t{task}" for task in range(6)]
+    kinds = display.order_ % 2
+    assert len(np.flatnonzero(np.diff(kinds))) == 1
+    with pytest.raises(DataError, match="MultiTaskSVR has no coefficients of several tasks"):
+        TaskRelationDisplay.from_estimator(MultiTaskSVR(task_feature="task").fit(x, y))
+
+
+@pytest.mark.parametrize("model", [TraceNormClassifier(0.05), MultiTaskGroupLassoClassifier(0.05)], ids=repr)
+def test_displays_of_classifiers(table, model):
+    x, y = table
+    model = model.set_params(task_feature="task").fit(x, y > 0)
+    assert TaskRelationDisplay.from_estimator(model).relations.shape == (6, 6)
+    np.testing.assert_array_equal(CoefficientDisplay.from_estimator(model).coef, model.coef_)
+    path = RegularisationPathDisplay.from_estimator(model, x, y=y > 0, alphas=[0.1, 0.05])
+    np.testing.assert_allclose(path.sizes[1], np.linalg.norm(model.coef_, axis=0), rtol=1e-2)
+
+
+@pytest.mark.parametrize(
+    "display",
+    [
+        RegularisationPathDisplay(np.array([1.0, 0.1]), np.array([[0.0], [2.0]])),
+        TaskRelationDisplay(np.eye(2), ["a", "b"]),
+        CoefficientDisplay(np.eye(2), ["a", "b"]),
+    ],
+    ids=lambda one: type(one).__name__,
+)
+def test_every_display_is_drawn_where_one_says(display):
+    """``plot`` returns the display; ``ax_`` and ``figure_`` say where it is; without axes it makes its own."""
+    figure, ax = plt.subplots()
+    assert display.plot(ax=ax) is display
+    assert display.ax_ is ax
+    assert display.figure_ is figure
+    assert display.plot().ax_ is not ax
 
 
 def test_a_task_without_coefficients_is_like_no_other():

@@ -49,12 +49,13 @@ class TaskRelationDisplay:
         coefficients of the tasks, 0 for a task without any. Clusters that it has found (``labels_``) stand together.
 
         Args:
-            estimator: fitted, with ``coef_`` (T, d).
+            estimator: fitted, with ``coef_`` (T, d), or with ``task_correlation_`` alone, as
+                :class:`taskloom.gp.ICMGaussianProcess`.
             ax: axes of matplotlib; None: new ones.
 
         Raises:
             NotFittedError: it is not fitted.
-            DataError: it has one task or no coefficients of tasks.
+            DataError: it has one task, or neither coefficients nor correlations of tasks.
 
         Example:
             >>> import matplotlib
@@ -66,16 +67,17 @@ class TaskRelationDisplay:
             array([0, 2, 1, 3])
         """
         check_is_fitted(estimator)
-        coef = getattr(estimator, "coef_", None)
-        if coef is None or np.ndim(coef) != 2 or len(coef) < 2:
+        relations = getattr(estimator, "task_correlation_", None)
+        if relations is None:
+            coef = getattr(estimator, "coef_", None)
+            relations = None if coef is None or np.ndim(coef) != 2 else cosines(coef)
+        if relations is None or len(relations) < 2:
             raise DataError(
-                f"{type(estimator).__name__} has no coefficients of several tasks; expected coef_ of shape (T, d) with "
-                "T of at least 2"
+                f"{type(estimator).__name__} has no coefficients of several tasks; expected coef_ of shape (T, d), or "
+                "task_correlation_ of shape (T, T), with T of at least 2"
             )
-        learned = getattr(estimator, "task_correlation_", None)
-        tasks = getattr(estimator, "tasks_", np.arange(len(coef)))
-        relations = cosines(coef) if learned is None else np.asarray(learned)
-        return cls(relations, list(tasks), clusters=getattr(estimator, "labels_", None)).plot(ax=ax)
+        tasks = getattr(estimator, "tasks_", np.arange(len(relations)))
+        return cls(np.asarray(relations), list(tasks), clusters=getattr(estimator, "labels_", None)).plot(ax=ax)
 
     def plot(self, ax: Any = None, *, cmap: str = "RdBu_r") -> Self:
         """Draw the heat map.
@@ -90,7 +92,7 @@ class TaskRelationDisplay:
             _, ax = plt.subplots(layout="constrained")
         self.order_ = self._order()
         self.image_ = ax.imshow(self.relations[np.ix_(self.order_, self.order_)], cmap=cmap, vmin=-1, vmax=1)
-        ax.figure.colorbar(self.image_, ax=ax, label="correlation of the tasks' coefficients")
+        ax.figure.colorbar(self.image_, ax=ax, label="correlation of the tasks")
         if self.clusters is not None:
             ends = np.flatnonzero(np.diff(np.asarray(self.clusters)[self.order_])) + 0.5
             for end in ends:
