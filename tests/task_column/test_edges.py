@@ -116,6 +116,7 @@ TABLES: dict[str, tuple[Callable[[Any], Any], str]] = {
     "text": (lambda X: np.where(np.arange(X.shape[1]) == 2, "low", X.astype(object)), "X does not hold numbers.*'low'"),
     "list of arrays": (lambda X: [X[:11], X[11:]], "X is a list of 2 arrays; expected one table"),
     "object array of arrays": (lambda X: in_objects([X[:11], X[11:]]), "X is an object array of 2 arrays; expected"),
+    "dict of arrays": (lambda X: {"north": X[:11], "south": X[11:]}, "X is a dict of 2 entries; expected one table"),
     "three axes": (lambda X: np.stack([X, X]), r"X is an array of shape \(2, 32, .\); expected one table"),
     "one axis": (lambda X: X[:, 1], "2D array|X has 1 axes; expected a table of two"),
     "no rows": (lambda X: X[:0], "0 sample"),

@@ -157,6 +157,12 @@ BAD = {
     "no label of a task": (0, with_value(np.nan, 2, 0), Y, "task column holds nan in row 2"),
     "mixed labels": (0, np.array([["a", 1.0], [1, 2.0]], dtype=object), Y[:2], "mixes text and numbers"),
     "missing text": (0, np.array([["a", 1.0], [None, 2.0]], dtype=object), Y[:2], "1 missing labels .first in row 1"),
+    "missing in a frame": (
+        "task",
+        pd.DataFrame({"task": pd.array(["a", None], dtype="string"), "x": [1.0, 2.0]}),
+        Y[:2],
+        "1 missing labels .first in row 1",
+    ),
     "position too large": (3, LONG, Y, "task_feature=3 but X has 3 columns"),
     "name without names": ("school", LONG, Y, "name of a column, but X has no column names"),
     "truth value": (True, LONG, Y, "expected None, the position or the name"),
@@ -203,6 +209,29 @@ def test_an_unknown_name_gets_the_nearest() -> None:
 def test_bad_weights_say_what_is_wrong(weights: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         fit_rows(Regressor(0), LONG, y=Y, sample_weight=weights)
+
+
+def test_objects_are_the_labels_that_they_hold() -> None:
+    """Numbers, truth values or text; numbers may be missing where there is one column per task, text may not."""
+    signs = fit_rows(Classifier(), FEATURES, y=np.array([0, 1, 1, 0, 1, 0], dtype=object)).targets[0]
+    assert signs.tolist() == [-1.0, 1.0, 1.0, -1.0, 1.0, -1.0]
+    truth = fit_rows(Classifier(), FEATURES, y=np.array([False, True] * 3, dtype=object))
+    assert truth.classes.tolist() == [False, True]
+    gaps = np.array([[0, 1], [1, None], [0, 0], [1, 1], [None, 0], [1, 0]], dtype=object)
+    assert [len(target) for target in fit_rows(Classifier(), FEATURES, y=gaps).targets] == [5, 5]
+    text = np.where(gaps == 1, "yes", "no").astype(object)
+    assert fit_rows(Classifier(), FEATURES, y=text).classes.tolist() == ["no", "yes"]
+    for y, message in (
+        (np.array([None, "a", "b", "a", "b", "a"], dtype=object), r"y contains NaN: 1 labels .* .first at \(0,\)"),
+        (np.where(gaps == None, None, text), r"2 labels are missing among text .first at \(1, 1\).*0\.0 and 1\.0"),  # noqa: E711
+        (pd.Series(pd.array(["a", None] * 3, dtype="string")), "3 labels are missing among text"),
+        (np.array(["a", 1] * 3, dtype=object), "y mixes text and numbers"),
+        (np.full(6, None), r"Input y contains NaN. 6 rows have no label"),
+    ):
+        with pytest.raises(DataError, match=message):
+            fit_rows(Classifier(), FEATURES, y=y)
+    with pytest.raises(DataError, match="y does not hold numbers"):
+        fit_rows(Regressor(), FEATURES, y=pd.Series(pd.array(["a", None] * 3, dtype="string")))
 
 
 def test_more_than_two_classes_are_refused() -> None:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from taskloom.errors import DataError, TaskError, nearest
+from taskloom.task_column._missing import are_missing
 
 __all__ = ["column_names", "column_position", "read_task_labels", "show_label", "show_labels", "take_column"]
 
@@ -114,7 +115,7 @@ def read_task_labels(column: NDArray[Any]) -> NDArray[Any]:
 
 
 def _of_one_type(column: NDArray[Any]) -> NDArray[Any]:
-    missing = np.array([value is None or (isinstance(value, float) and value != value) for value in column], dtype=bool)
+    missing = are_missing(column)
     if missing.any():
         row = int(np.flatnonzero(missing)[0])
         raise TaskError(

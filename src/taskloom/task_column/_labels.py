@@ -12,6 +12,7 @@ from sklearn.utils.validation import column_or_1d
 
 from taskloom.errors import DataError
 from taskloom.task_column._column import show_labels
+from taskloom.task_column._missing import are_missing
 from taskloom.task_column._plain import is_plain
 
 __all__ = ["as_vector", "read_classes", "read_numbers"]
@@ -46,7 +47,7 @@ def read_numbers(y: Any) -> Array:
         numbers: Array = check_array(
             y, ensure_2d=False, ensure_all_finite=False, dtype=np.float64, input_name="y", ensure_min_samples=0
         )
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         if np.asarray(y).dtype.kind in "USTO":
             raise DataError(f"y does not hold numbers ({error}); for two labels use a classifier") from error
         raise
@@ -85,8 +86,7 @@ def read_classes(y: Any) -> tuple[Array, NDArray[Any]]:
 
 def _of_one_type(labels: NDArray[Any]) -> NDArray[Any]:
     """Objects as the text, or the numbers and truth values, that they are; numbers may be missing (None)."""
-    values = labels.ravel()
-    missing = np.array([value is None or (isinstance(value, float) and value != value) for value in values], dtype=bool)
+    values, missing = labels.ravel(), are_missing(labels).ravel()
     are_text = {isinstance(value, str) for value in values[~missing]}
     if are_text == {True, False}:
         raise DataError("y mixes text and numbers; write all labels in one way, for example as text")

@@ -35,6 +35,8 @@ def describe_several_tables(values: Any) -> str | None:
         >>> describe_several_tables(np.zeros((2, 3, 4))), describe_several_tables(np.zeros((3, 4)))
         ('an array of shape (2, 3, 4)', None)
     """
+    if type(values) is dict:  # not a sparse matrix kept as one
+        return f"a dict of {len(values)} entries"
     if isinstance(values, np.ndarray):
         if values.dtype == object and values.size and count_axes(values.flat[0]) > 0:
             return f"an object array of {values.size} arrays"
@@ -45,7 +47,7 @@ def describe_several_tables(values: Any) -> str | None:
 
 
 def refuse_several_tables(X: Any, *, y: Any = None) -> None:
-    """Raise if X or y is a list of tables, an array of arrays or an array of three axes.
+    """Raise if X or y is a list or dict of tables, an array of arrays or an array of three axes.
 
     Args:
         X: the table that the user passed.
