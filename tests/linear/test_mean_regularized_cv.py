@@ -70,10 +70,34 @@ def test_one_standard_error_is_stronger(criterion: str) -> None:
     assert (best.mse_path_error_ > 0).all()
 
 
-def test_the_shared_form_agrees() -> None:
+def test_a_shared_row_is_left_out_of_all_tasks() -> None:
     targets = np.column_stack([Y, Y + FEATURES[:, 1]])
-    shared = MeanRegularizedCV().fit(FEATURES, targets)
-    long = MeanRegularizedCV(task_feature=0)
+    squares = []
+    for left_out in range(35):
+        kept = np.arange(35) != left_out
+        fit = MeanRegularized(0.05, coupling=3.0, loss_weights=[34 / 35] * 2).fit(FEATURES[kept], targets[kept])
+        squares.append((targets[left_out] - fit.predict(FEATURES[[left_out]])[0]) ** 2)
+    model = MeanRegularizedCV([0.05], couplings=[3.0]).fit(FEATURES, targets)
+    assert model.mse_path_[0, 0] == pytest.approx(np.mean(squares))
+
+
+@pytest.mark.parametrize("criterion", ["loo", "gcv"])
+def test_errors_that_tasks_share_are_no_reason_to_couple_them(criterion: str) -> None:
+    """The labels of other tasks predict the label of a row, but a new row comes without labels."""
+    rng = np.random.default_rng(0)
+    features, coef = rng.normal(size=(40, 60)), rng.normal(size=(60, 4)) * np.geomspace(1, 0.1, 60)[:, None]
+    targets = features @ coef + 2 * rng.normal(size=(40, 1))
+    assert MeanRegularizedCV(criterion=criterion).fit(features, targets).coupling_ == 1.0
+    of_labels = MeanRegularizedCV(criterion=criterion, task_feature=0)
+    of_labels.fit(np.column_stack([np.tile(np.arange(4), 40), np.repeat(features, 4, axis=0)]), targets.ravel())
+    assert of_labels.coupling_ > 1.0
+
+
+def test_the_shared_form_agrees() -> None:
+    """One by one labels and whole rows are the same where tasks are not coupled."""
+    targets = np.column_stack([Y, Y + FEATURES[:, 1]])
+    shared = MeanRegularizedCV(couplings=[1.0]).fit(FEATURES, targets)
+    long = MeanRegularizedCV(couplings=[1.0], task_feature=0)
     long.fit(np.column_stack([np.tile([0, 1], 35), np.repeat(FEATURES, 2, axis=0)]), targets.ravel())
     np.testing.assert_allclose(shared.mse_path_, long.mse_path_)
     np.testing.assert_allclose(shared.coef_, long.coef_, atol=1e-10)

@@ -80,6 +80,43 @@ def test_leave_one_out_is_leaving_one_out(fit_intercept: bool) -> None:
         assert errors[task][sample] == pytest.approx(data.targets[task][sample] - predicted)
 
 
+@pytest.mark.parametrize("errors", [leave_one_out, generalised_errors])
+@pytest.mark.parametrize("fit_intercept", [False, True])
+@pytest.mark.parametrize("n_features", [3, 15])
+def test_shared_rows_are_left_out_of_all_tasks(errors: Any, fit_intercept: bool, n_features: int) -> None:
+    rng = np.random.default_rng(1)
+    X, Y, w = rng.normal(size=(9, n_features)) + 1, rng.normal(size=(3, 9)), rng.uniform(0.05, 0.2, size=9)
+    data = TaskData((X,) * 3, tuple(Y), (w,) * 3, fit_intercept)
+    clusters = TaskCoupling.to_clusters(np.array([0, 0, 1]), mean=0.1, between=0.3, within=2.0)
+    for coupling in (TaskCoupling.to_mean(3, alpha=0.2, coupling=4.0), clusters):
+        found = errors(Centred.of(data), coupling)
+        if errors is leave_one_out:
+            for row in (0, 4):
+                kept = np.arange(9) != row
+                fit = solve_coupled_ridge(
+                    TaskData((X[kept],) * 3, tuple(Y[:, kept]), (w[kept],) * 3, fit_intercept), coupling
+                )
+                predicted = X[row] @ fit.coefficients + fit.intercepts
+                np.testing.assert_allclose([own[row] for own in found], Y[:, row] - predicted)
+        twice = TaskData((np.repeat(X, 2, axis=0),) * 3, tuple(np.repeat(Y, 2, axis=1)), (np.repeat(w, 2),) * 3,
+                         fit_intercept)  # fmt: skip
+        doubled = replace(data, weights=(2 * w,) * 3)
+        of_copies = errors(Centred.of(doubled), coupling, copies=(np.full(9, 2.0),) * 3)
+        for one, other in zip(of_copies, errors(Centred.of(twice), coupling), strict=True):
+            np.testing.assert_allclose(one, other[::2])
+
+
+def test_independent_tasks_are_left_alone_by_shared_rows() -> None:
+    """With a coupling of 1 the labels of a row say nothing about each other."""
+    rng = np.random.default_rng(2)
+    X, Y, w = rng.normal(size=(9, 3)), rng.normal(size=(2, 9)), np.full(9, 1 / 9)
+    coupling = TaskCoupling.to_mean(2, alpha=0.2, coupling=1.0)
+    shared, apart = TaskData((X,) * 2, tuple(Y), (w,) * 2), TaskData((X, X.copy()), tuple(Y), (w,) * 2)
+    for errors in (leave_one_out, generalised_errors):
+        for one, other in zip(errors(Centred.of(shared), coupling), errors(Centred.of(apart), coupling), strict=True):
+            np.testing.assert_allclose(one, other)
+
+
 def test_one_of_several_copies_is_left_out() -> None:
     data, coupling = problem()
     twice = TaskData(

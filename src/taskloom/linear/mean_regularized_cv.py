@@ -29,8 +29,10 @@ class MeanRegularizedCV(TaskRegressor, CoupledModel):
 
     The error at a sample of the fit without it follows from one fit and the leverages, so that every pair of strengths
     costs one solution. The loss weights are those of all samples throughout; a sample of weight 3 stands for three
-    samples, one of which is left out. The largest coupling of the grid is close
-    to one common vector, 1 is independent ridge: which of them is chosen says how alike the tasks are.
+    samples, one of which is left out. Where tasks share their rows and no label is missing, a whole row is left out:
+    its other labels would tell about the one to be predicted, as those of a new row cannot. With missing labels single
+    ones are left out, which favours large couplings where the errors of tasks go together. The largest coupling of the
+    grid is close to one common vector, 1 is independent ridge: which is chosen says how alike the tasks are.
 
     Args:
         alphas: values of ``alpha`` to try, positive; None (default): 25 values from 10 to 1e-5 times the largest

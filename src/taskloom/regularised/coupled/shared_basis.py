@@ -48,10 +48,18 @@ class SharedBasis:
 
     def leverages(self) -> tuple[Array, ...]:
         """Weight of each sample in its own fitted value, without the part of the intercept."""
+        shares = self.coupling.vectors**2
+        return tuple((self.leverages_along() @ np.column_stack([shares, 1 - shares.sum(axis=1)]).T).T)
+
+    def leverages_along(self) -> Array:
+        """The same for the directions of the coupling, its k vectors and all that is beside them, shape (n, k + 1).
+
+        Along each of them the fit is one of its own: the weights of the targets of a row in its fitted values of all
+        tasks are ``V diag(h) V' + h_beside (I - V V')``.
+        """
         scaled = self.rows.scaled_rows(0)
         squares = (scaled @ self.vectors) ** 2  # (n, m)
         outside = (scaled**2).sum(axis=1) - squares.sum(axis=1) if self.vectors.shape[1] < len(self.vectors) else 0.0
         q = np.append(self.coupling.values, self.coupling.base)
-        by_value = squares @ (1 / (self.values[:, None] + q)) + np.outer(outside * np.ones(len(scaled)), 1 / q)
-        shares = self.coupling.vectors**2
-        return tuple((by_value @ np.column_stack([shares, 1 - shares.sum(axis=1)]).T).T)
+        found: Array = squares @ (1 / (self.values[:, None] + q)) + np.outer(outside * np.ones(len(scaled)), 1 / q)
+        return found
