@@ -5,7 +5,8 @@
     python benchmarks/classical_on_data.py --table    # what is there so far
 
 All strengths are chosen inside the training rows, by leaving out one row in closed form or in three folds; the digits
-have validation rows of their own. Figures are means over splits with their standard deviation.
+have validation rows of their own. Grids are those of `_classical_methods.py`, the same for all data. Figures are means
+over splits with their standard deviation.
 """
 
 from __future__ import annotations
