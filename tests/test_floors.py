@@ -54,6 +54,7 @@ ASSEMBLERS = {
     "nn/adaptive.py": "it is partial sharing that grows",
     "nn/branched.py": "the tree that is found is partial sharing",
     "nn/branching.py": "the tree that is found is partial sharing",
+    "nn/factorised_networks.py": "independent networks that go on as one of generated weights",
     "nn/omoe.py": "one gate for all tasks is hard sharing of a mixture of experts",
 }
 PARTS = {

@@ -21,6 +21,7 @@ from taskloom.study.problem import Problem
 NAMES = [candidate.name for candidate in architectures()]
 ALONE = {"relationship", "adashare", "learning_to_branch", "sharing_graph", "mmoe_dselect"} | {
     "branched",
+    "factorised_trained",
     "fully_adaptive",
 }
 
@@ -69,25 +70,27 @@ def test_it_trains_in_batches_unless_something_speaks_against_it(candidate, prob
 
 def test_a_comparison_with_a_learned_structure_can_be_loaded(tmp_path, monkeypatch):
     import taskloom.study.architectures as module
-    from taskloom.nn import SharingGraph
+    from taskloom.nn import SharingGraph, TensorFactorised
 
     monkeypatch.setattr(
         module, "_sharing_graph", lambda shape: SharingGraph(module._three_stages(shape), shape.tasks, search_epochs=2)
     )
-    data = multi_label()
-    candidates = [one for one in module.architectures() if one.name in ("mmoe", "sharing_graph")]
+    data, names = multi_label(), ("mmoe", "sharing_graph", "factorised_trained")
+    candidates = [one for one in module.architectures() if one.name in names]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         results = tl.compare(
             data, candidates=candidates, seeds=1, budget=1, out=tmp_path / "run", progress=False, workers=1
         )
-    assert {"mmoe", "sharing_graph"} <= set(results.candidates)
+    assert set(names) <= set(results.candidates)
     for candidate in candidates:
         stored = load_model(tmp_path / "run", candidate=candidate)
         predictions = stored.predict(data)
         assert all(np.isfinite(values).all() for values in predictions.values())
         if candidate.name == "sharing_graph":
             assert stored.networks[0].is_pruned
+        if candidate.name == "factorised_trained":
+            assert isinstance(stored.networks[0], TensorFactorised)
 
 
 def test_networks_that_read_each_other_are_left_out_with_many_tasks():

@@ -11,6 +11,7 @@ __getattr__, __dir__, __all__ = attach(
         "Attention": "attention.base",
         "BiLSTM": "encoders.bilstm",
         "BranchedNetworks": "branched",
+        "FactorisedNetworks": "factorised_networks",
         "CGC": "cgc",
         "CNN": "encoders.cnn",
         "Cascade": "cascade",

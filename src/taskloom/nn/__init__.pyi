@@ -53,6 +53,7 @@ from taskloom.nn.encoders.unet import UNet as UNet
 from taskloom.nn.encoders.weights import LoadedWeights as LoadedWeights
 from taskloom.nn.encoders.weights import load_weights as load_weights
 from taskloom.nn.factorised import TensorFactorised as TensorFactorised
+from taskloom.nn.factorised_networks import FactorisedNetworks as FactorisedNetworks
 from taskloom.nn.fork import fork as fork
 from taskloom.nn.fork import gates as gates
 from taskloom.nn.gates.base import GateRule as GateRule
@@ -118,6 +119,7 @@ __all__ = [
     "EmbeddingConcat",
     "EmbeddingGate",
     "EmbeddingToken",
+    "FactorisedNetworks",
     "FeatureEmbedding",
     "FeatureTokens",
     "FiLM",

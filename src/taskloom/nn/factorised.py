@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Self
 
 import torch
@@ -38,7 +39,8 @@ class TensorFactorised(MultiTaskModel):
         encoder: builds the encoder of one task (a pattern module is copied and re-initialised).
         tasks: the tasks.
         factorisation: :class:`~taskloom.nn.factors.LAF` (default), :class:`~taskloom.nn.factors.Tucker` or
-            :class:`~taskloom.nn.factors.TensorTrain`, with its ranks.
+            :class:`~taskloom.nn.factors.TensorTrain`, with its ranks; or one for each matrix and kernel, in the order
+            of the encoder's parameters.
         merge_kernel: take the axes of a convolution's kernel as one; default True.
         weight_penalty: strength of ``1/2 sum_t ||W_t||^2``, since weight decay on factors is not that on weights;
             default 0.
@@ -46,10 +48,11 @@ class TensorFactorised(MultiTaskModel):
         example: sample input, only needed when the encoder does not say its ``out_features``.
 
     The factors start as those of K freshly drawn encoders; :meth:`from_networks` starts from trained single-task
-    networks, as the paper recommends.
+    networks, as the paper recommends, and :class:`~taskloom.nn.FactorisedNetworks` trains these first.
 
     Raises:
-        TaskError: encoders of unequal shape, an encoder without a matrix, or ranks that are not possible.
+        TaskError: encoders of unequal shape, an encoder without a matrix, ranks that are not possible, or not one
+            factorisation per matrix.
         UserWarning: (a warning) the factors have more parameters than the weights that they generate.
 
     Cost:
@@ -76,7 +79,7 @@ class TensorFactorised(MultiTaskModel):
         encoder: nn.Module | Callable[[], nn.Module],
         tasks: Sequence[Task],
         *,
-        factorisation: Factorisation | None = None,
+        factorisation: Factorisation | Sequence[Factorisation] | None = None,
         merge_kernel: bool = True,
         weight_penalty: float = 0.0,
         heads: Mapping[str, nn.Module] | None = None,
@@ -92,7 +95,7 @@ class TensorFactorised(MultiTaskModel):
         networks: Sequence[nn.Module],
         tasks: Sequence[Task],
         *,
-        factorisation: Factorisation | None = None,
+        factorisation: Factorisation | Sequence[Factorisation] | None = None,
         merge_kernel: bool = True,
         weight_penalty: float = 0.0,
         heads: Mapping[str, nn.Module] | None = None,
@@ -117,21 +120,25 @@ class TensorFactorised(MultiTaskModel):
         )
 
     def _build(
-        self, networks: list[nn.Module], factorisation: Factorisation | None, merge_kernel: bool, weight_penalty: float
+        self,
+        networks: list[nn.Module],
+        factorisation: Factorisation | Sequence[Factorisation] | None,
+        merge_kernel: bool,
+        weight_penalty: float,
     ) -> None:
         if not weight_penalty >= 0:
             raise TaskError(f"weight_penalty must be 0 or more, found {weight_penalty!r}")
-        chosen = factorisation if factorisation is not None else LAF()
-        self.weight_penalty = weight_penalty
+        self.weight_penalty, self.merge_kernel = weight_penalty, merge_kernel
         columns = _aligned(networks, self.tasks)
         self.skeleton = hollow(networks[0])
         self.shapes = {name: tuple(column[0].shape) for name, column in columns.items() if column[0].ndim > 1}
         self.vector_names = tuple(name for name in columns if name not in self.shapes)
         if not self.shapes:
             raise TaskError(f"{type(networks[0]).__name__} has no matrix to factorise; use Independent")
+        self.factorisations = _one_each(LAF() if factorisation is None else factorisation, list(self.shapes))
         bases: list[Basis] = []
         numbers: list[Tensor] = []
-        for name in self.shapes:
+        for name, chosen in zip(self.shapes, self.factorisations, strict=True):
             stack = torch.stack([weight.detach() for weight in columns[name]], dim=-1)
             if merge_kernel and stack.ndim > 3:
                 stack = stack.flatten(2, -2)
@@ -245,6 +252,22 @@ class TensorFactorised(MultiTaskModel):
         index = self.position(task)
         return nn.Sequential(self._plain(index), copy.deepcopy(self.heads[index])).eval()
 
+    def structure(self) -> dict[str, list[list[int]]]:
+        """The ranks of every generated weight, which may have followed from weights."""
+        return {"ranks": [list(basis.ranks) for basis in self.bases if isinstance(basis, Basis)]}
+
+    def with_structure(self, structure: Mapping[str, Sequence[Sequence[int]]]) -> TensorFactorised:
+        """The same networks, factorised to given ranks."""
+        ranked = zip(self.factorisations, structure["ranks"], strict=True)
+        return TensorFactorised.from_networks(
+            [self._plain(index) for index in range(len(self.tasks))],
+            self.task_objects,
+            factorisation=[replace(one, rank=tuple(ranks)) for one, ranks in ranked],
+            merge_kernel=self.merge_kernel,
+            weight_penalty=self.weight_penalty,
+            heads=dict(zip(self.tasks, copy.deepcopy(self.heads), strict=True)),
+        )
+
     def compression(self) -> float:
         """Parameters of the factors over those of the weights that they generate; below 1 is smaller."""
         n_tasks = len(self.numbers)
@@ -324,6 +347,18 @@ class _Path(nn.Module):
         assert isinstance(self.statistics, _Buffers)
         output: Tensor = self.head(functional_call(self.skeleton, tensors | self.statistics.by_name(), (inputs,)))
         return output
+
+
+def _one_each(factorisation: Factorisation | Sequence[Factorisation], names: Sequence[str]) -> list[Factorisation]:
+    """The factorisation of every weight."""
+    if isinstance(factorisation, Factorisation):
+        return [factorisation] * len(names)
+    if len(factorisation) != len(names):
+        raise TaskError(
+            f"found {len(factorisation)} factorisations for {len(names)} weights ({', '.join(names)}); give one for "
+            "all, or one for each"
+        )
+    return list(factorisation)
 
 
 def _aligned(networks: Sequence[nn.Module], tasks: Sequence[str]) -> dict[str, list[nn.Parameter]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -24,17 +23,25 @@ from taskloom.nn import (
     LearningToBranch,
     MMoE,
     PerceiverIO,
-    RelationshipNetwork,
     RowAttention,
     SharingGraph,
     Sluice,
     SoftOrdering,
     TaskRouting,
-    TensorFactorised,
 )
-from taskloom.nn.factors import LAF, TensorTrain, Tucker
 from taskloom.nn.gates import DSelectKGate
 from taskloom.nn.model import MultiTaskModel
+from taskloom.study._generated_weights import (
+    factorised_laf,
+    factorised_tensor_train,
+    factorised_trained,
+    factorised_tucker,
+    rank_error_space,
+    rank_share_space,
+    rank_space,
+    relationship,
+    strength_space,
+)
 from taskloom.study.candidate import Candidate
 from taskloom.study.plans._networks import Shape
 from taskloom.study.plans.together import Together
@@ -97,55 +104,6 @@ def _ple(shape: Shape) -> MultiTaskModel:
 
 def _expert_space(data: MultiTaskData) -> Sequence[Parameter]:
     return [Choice("n_experts", (2, 4, 8), default=4, structural=True)]
-
-
-# -- generated and related weights ------------------------------------------------------------------------------------
-
-
-def _laf(shape: Shape) -> MultiTaskModel:
-    return _factorised(shape, LAF(rank=int(shape.settings["rank"])))
-
-
-def _tucker(shape: Shape) -> MultiTaskModel:
-    return _factorised(shape, Tucker(rank=_share_of_width(shape)))
-
-
-def _tensor_train(shape: Shape) -> MultiTaskModel:
-    return _factorised(shape, TensorTrain(rank=_share_of_width(shape)))
-
-
-def _share_of_width(shape: Shape) -> int:
-    """Rank of every axis or cut, as far as there are so many."""
-    return max(1, int(shape.width * float(shape.settings["rank_share"])))
-
-
-def _factorised(shape: Shape, factorisation: LAF | Tucker | TensorTrain) -> MultiTaskModel:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # few tasks may have more factors than weights; the table shows it
-        return TensorFactorised(shape.encoder, shape.tasks, factorisation=factorisation)
-
-
-def _rank_space(data: MultiTaskData) -> Sequence[Parameter]:
-    ranks = tuple(rank for rank in (1, 2, 4, 8) if rank <= len(data.tasks))
-    return [Choice("rank", ranks, default=ranks[len(ranks) // 2], structural=True)]
-
-
-def _rank_share_space(data: MultiTaskData) -> Sequence[Parameter]:
-    return [Choice("rank_share", (0.125, 0.25, 0.5), default=0.25, structural=True)]
-
-
-def _relationship(shape: Shape) -> MultiTaskModel:
-    return RelationshipNetwork(
-        shape.encoder(depth=1),
-        shape.tasks,
-        tower=lambda: shape.encoder(depth=1, n_inputs=shape.width),
-        strength=float(shape.settings["strength"]),
-        every=20,
-    )
-
-
-def _strength_space(data: MultiTaskData) -> Sequence[Parameter]:
-    return [LogRange("strength", 1e-5, 1e-1, default=1e-3)]
 
 
 # -- learned structures -----------------------------------------------------------------------------------------------
@@ -301,28 +259,35 @@ def architectures() -> tuple[Candidate, ...]:
             "factorised_laf",
             "factorised weights (LAF)",
             "A network per task, whose weights combine a few common ones.",
-            Together(_laf, _equal, extra=_rank_space),
+            Together(factorised_laf, _equal, extra=rank_space),
             "Y. Yang, T. Hospedales, ICLR 2017, arXiv:1605.06391",
         ),
         _candidate(
             "factorised_tucker",
             "factorised weights (Tucker)",
             "A network per task, whose weights come from a common core and factors.",
-            Together(_tucker, _equal, extra=_rank_share_space),
+            Together(factorised_tucker, _equal, extra=rank_share_space),
             "Y. Yang, T. Hospedales, ICLR 2017, arXiv:1605.06391",
         ),
         _candidate(
             "factorised_tensor_train",
             "factorised weights (tensor train)",
             "A network per task, whose weights come from a chain of common cores.",
-            Together(_tensor_train, _equal, extra=_rank_share_space),
+            Together(factorised_tensor_train, _equal, extra=rank_share_space),
+            "Y. Yang, T. Hospedales, ICLR 2017, arXiv:1605.06391",
+        ),
+        _candidate(
+            "factorised_trained",
+            "factorised weights, trained apart first",
+            "Single-task networks are trained, and what their weights have in common is trained on.",
+            Together(factorised_trained, _equal, extra=rank_error_space),
             "Y. Yang, T. Hospedales, ICLR 2017, arXiv:1605.06391",
         ),
         _candidate(
             "relationship",
             "relationship network",
             "A common layer, then one per task under a prior that learns how tasks are related.",
-            Together(_relationship, _equal, extra=_strength_space),
+            Together(relationship, _equal, extra=strength_space),
             "M. Long et al., NeurIPS 2017, arXiv:1506.02117",
         ),
         _candidate(

@@ -197,6 +197,7 @@ _ON_ROWS: dict[str, _Make] = {
     "SoftOrdering": lambda tasks: networks.SoftOrdering(lambda: nn.Linear(5, 5), tasks, stem=_MLP(N_FEATURES, (5,))),
     "SoftSharing": lambda tasks: networks.SoftSharing(_encoder(), tasks, coupling=PairwiseDistance(0.1)),
     "TaskRouting": lambda tasks: networks.TaskRouting(_MLP(N_FEATURES, (8, 6)), tasks),
+    "FactorisedNetworks": lambda tasks: networks.FactorisedNetworks(_encoder(), tasks, factorisation=LAF(rank=2)),
     "TensorFactorised": lambda tasks: networks.TensorFactorised(_encoder(), tasks, factorisation=LAF(rank=2)),
 }
 

@@ -30,6 +30,11 @@ class Basis(nn.Module):
         """The common weights, (d_1, .., d_p, r)."""
         raise NotImplementedError
 
+    @property
+    def ranks(self) -> tuple[int, ...]:
+        """The rank of every step, as ``rank`` of the factorisation takes them."""
+        raise NotImplementedError
+
 
 @dataclass(frozen=True)
 class Factorisation:

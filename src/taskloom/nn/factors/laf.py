@@ -30,6 +30,10 @@ class DenseBasis(Basis):
     def forward(self) -> Tensor:
         return self.weights
 
+    @property
+    def ranks(self) -> tuple[int, ...]:
+        return (self.weights.shape[-1],)
+
 
 @dataclass(frozen=True)
 class LAF(Factorisation):

@@ -37,6 +37,10 @@ class TensorTrainBasis(Basis):
             weights = torch.tensordot(weights, core, dims=1)
         return weights
 
+    @property
+    def ranks(self) -> tuple[int, ...]:
+        return tuple(core.shape[-1] for core in self.cores)
+
 
 @dataclass(frozen=True)
 class TensorTrain(Factorisation):

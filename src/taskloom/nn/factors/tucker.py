@@ -38,6 +38,10 @@ class TuckerBasis(Basis):
             weights = torch.tensordot(factor, weights, dims=([1], [mode])).movedim(0, mode)
         return weights
 
+    @property
+    def ranks(self) -> tuple[int, ...]:
+        return tuple(self.core.shape)
+
 
 @dataclass(frozen=True)
 class Tucker(Factorisation):
