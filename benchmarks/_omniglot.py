@@ -9,7 +9,7 @@ from _plans import Alone, Network, candidate
 from torch import nn
 
 import taskloom as tl
-from taskloom.nn import CrossStitch, HardSharing, SoftOrdering, TensorFactorised
+from taskloom.nn import CrossStitch, FactorisedNetworks, HardSharing, SoftOrdering, TensorFactorised
 from taskloom.nn.factors import TensorTrain, Tucker
 from taskloom.nn.model import MultiTaskModel
 from taskloom.study.plans._networks import Shape
@@ -25,6 +25,7 @@ _USUAL: tuple[Parameter, ...] = (
     LogRange("weight_decay", 1e-3, 1.0, default=3e-2),
 )
 _RANK = Choice("rank", (4, 8, 16), default=8, structural=True)
+_ERROR = Choice("error", (0.1, 0.3), default=0.1, structural=True)  # sets the ranks
 
 
 def _side(shape: Shape) -> int:
@@ -74,6 +75,20 @@ def _factorised(shape: Shape, factorisation: Tucker | TensorTrain) -> MultiTaskM
     return TensorFactorised(lambda: _encoder(shape), shape.tasks, factorisation=factorisation, example=_example(shape))
 
 
+def _trained_tucker(shape: Shape) -> MultiTaskModel:
+    return _trained(shape, Tucker(rank=float(shape.settings["error"])))
+
+
+def _trained_tensor_train(shape: Shape) -> MultiTaskModel:
+    return _trained(shape, TensorTrain(rank=float(shape.settings["error"])))
+
+
+def _trained(shape: Shape, factorisation: Tucker | TensorTrain) -> MultiTaskModel:
+    return FactorisedNetworks(
+        lambda: _encoder(shape), shape.tasks, factorisation=factorisation, single_epochs=15, example=_example(shape)
+    )
+
+
 def _soft_ordering(shape: Shape) -> MultiTaskModel:
     """Three common convolutions of 3x3 at three depths; behind them a layer of 64 of every task's own."""
     side = _side(shape)
@@ -109,5 +124,7 @@ def candidates(schedule: tl.Schedule, *, stitched: bool) -> list[tl.Candidate]:
         *found,
         network("tucker", "Tucker", _tucker, _RANK),
         network("tensor_train", "tensor train", _tensor_train, _RANK),
+        network("trained_tucker", "Tucker, networks trained first", _trained_tucker, _ERROR),
+        network("trained_tensor_train", "tensor train, networks trained first", _trained_tensor_train, _ERROR),
         network("soft_ordering", "soft ordering", _soft_ordering),
     ]

@@ -2,7 +2,7 @@
 
     python benchmarks/architectures_on_data.py [SET ...] [--seeds 3] [--out taskloom-runs/architectures]
 
-``census``: income and marital status (two tasks on the same 8,000 rows); single-task networks, hard sharing ("shared
+``census``: income and marital status (two tasks on the same 30,000 rows); single-task networks, hard sharing ("shared
 bottom"), MMoE, CGC and PLE as ``tl.compare`` has them. ``omniglot_10``, ``omniglot_50``: one task per alphabet, each
 with drawings of its own; single-task networks, hard sharing, factorised weights (Tucker, tensor train), soft ordering,
 and with ten alphabets cross-stitch networks, which send every drawing through the networks of all tasks. Pictures are
@@ -57,7 +57,7 @@ def _many() -> list[tl.Candidate]:
 _PARTS = tl.RandomSplit((0.5, 0.2, 0.3))
 SETS = {
     "census": Comparison(
-        "Census pair", census, lambda: ["single_task", "hard_sharing", "mmoe", "cgc", "ple"], 8, "AUROC"
+        "Census pair", lambda: census(30_000), lambda: ["single_task", "hard_sharing", "mmoe", "cgc", "ple"], 8, "AUROC"
     ),
     "omniglot_10": Comparison("Omniglot, 10 alphabets", lambda: omniglot(10), _few, 2, "accuracy", _PARTS),
     "omniglot_50": Comparison("Omniglot, 50 alphabets", omniglot, _many, 2, "accuracy", _PARTS),
