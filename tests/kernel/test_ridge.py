@@ -166,10 +166,51 @@ def test_left_out_labels_are_predicted_as_without_them(fit_intercept: bool) -> N
         assert other.predict(X[row : row + 1])[0] == pytest.approx(found[row], abs=1e-9)
 
 
+def table_of(kind: str) -> tuple[np.ndarray, np.ndarray]:
+    """Labels and weights of tasks that share their rows."""
+    table, weights = TABLE.copy(), np.ones((14, 4))
+    if kind == "missing labels":
+        table[2:5, 1] = table[3, 0] = np.nan
+    if kind == "weights of labels":
+        weights = np.random.default_rng(3).uniform(0.2, 1.0, size=(14, 4))
+    return (table[:, :2], weights[:, :2]) if kind == "two tasks" else (table, weights)
+
+
+@pytest.mark.parametrize("kind", ["grid", "two tasks", "missing labels", "weights of labels"])
 @pytest.mark.parametrize("fit_intercept", [True, False])
-def test_left_out_labels_by_eigenbases(fit_intercept: bool) -> None:
+def test_rows_are_left_out_of_all_tasks(fit_intercept: bool, kind: str) -> None:
+    """The other labels of a row would tell about the one to be predicted, which those of a new row cannot."""
+    table, weights = table_of(kind)
+    totals = np.where(np.isnan(table), 0.0, weights).sum(axis=0)
+    changed = {"fit_intercept": fit_intercept, "task_feature": None}
+    found = model(**changed).leave_one_out(ROWS, table, sample_weight=weights)
+    for row in (0, 3, 9):
+        kept = np.arange(14) != row
+        remaining = np.where(np.isnan(table), 0.0, weights)[kept].sum(axis=0)
+        factors = table.shape[1] * remaining / totals.sum()  # c_t as in the fit of all
+        other = model(loss_weights=factors, **changed).fit(ROWS[kept], table[kept], sample_weight=weights[kept])
+        is_known = np.isfinite(table[row])
+        np.testing.assert_allclose(found[row][is_known], other.predict(ROWS[[row]])[0][is_known], atol=1e-9)
+    np.testing.assert_array_equal(np.isnan(found), np.isnan(table))
+
+
+@pytest.mark.parametrize("missing", [False, True], ids=["all labels", "missing labels"])
+def test_rows_with_a_weight_of_two_are_two_rows(missing: bool) -> None:
+    counts, table = (
+        np.random.default_rng(10).integers(1, 4, size=14),
+        table_of("missing labels" if missing else "grid")[0],
+    )
+    weighted = model(task_feature=None).leave_one_out(ROWS, table, sample_weight=counts, alphas=[0.01, 1.0])
+    repeated = model(task_feature=None).leave_one_out(
+        np.repeat(ROWS, counts, axis=0), np.repeat(table, counts, axis=0), alphas=[0.01, 1.0]
+    )
+    np.testing.assert_allclose(np.repeat(weighted, counts, axis=1), repeated, atol=1e-9)
+
+
+@pytest.mark.parametrize("fit_intercept", [True, False])
+def test_labels_and_rows_are_the_same_to_uncoupled_tasks(fit_intercept: bool) -> None:
     weights = np.linspace(0.5, 2.5, 14)
-    changed = {"graph": GRAPH, "fit_intercept": fit_intercept}
+    changed = {"coupling": 1.0, "fit_intercept": fit_intercept}
     wide = model(task_feature=None, **changed).leave_one_out(ROWS, TABLE, sample_weight=weights, alphas=[0.01, 1.0])
     rows, y = long_form(TABLE)
     tall = model(**changed).leave_one_out(rows, y, sample_weight=np.tile(weights, 4), alphas=[0.01, 1.0])
@@ -210,6 +251,10 @@ def test_a_label_that_alone_determines_an_intercept_cannot_be_left_out() -> None
     assert np.isnan(model().leave_one_out(rows, y)[-1])
     assert np.isfinite(model(fit_intercept=False).leave_one_out(rows, y)).all()
     assert np.isnan(MultiTaskKernelRidge().leave_one_out(ROWS[:1], TABLE[:1])).all()
+    table = TABLE.copy()
+    table[1:, 2] = np.nan
+    found = MultiTaskKernelRidge().leave_one_out(ROWS, table)
+    assert np.isnan(found[0]).tolist() == [False, False, True, False]
 
 
 # -- input -----------------------------------------------------------------------------------------------------------

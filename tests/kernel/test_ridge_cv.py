@@ -51,6 +51,28 @@ def test_shared_rows_without_fitting_again() -> None:
     assert model.score(X[:20, 1:], table) > 0.8
 
 
+@pytest.mark.parametrize("n_missing", [0, 1])
+def test_errors_that_tasks_share_are_no_reason_to_couple_them(n_missing: int) -> None:
+    """The labels of other tasks predict the label of a row, but a new row comes without labels."""
+    generator = np.random.default_rng(1)
+    rows, coef = generator.normal(size=(40, 60)), generator.normal(size=(60, 4)) * np.geomspace(1, 0.1, 60)[:, None]
+    table = rows @ coef + 2 * generator.normal(size=(40, 1))
+    table[:n_missing, 0] = np.nan
+    tall = np.column_stack([np.tile(np.arange(4), 40), np.repeat(rows, 4, axis=0)])
+    known = np.isfinite(table.ravel())
+
+    def errors(coupling: float) -> tuple[float, float]:
+        of_rows = MultiTaskKernelRidgeCV(kernel="linear", coupling=coupling).fit(rows, table)
+        of_labels = MultiTaskKernelRidgeCV(kernel="linear", coupling=coupling, task_feature=0)
+        of_labels.fit(tall[known], table.ravel()[known])
+        return of_rows.mse_path_.min(), of_labels.mse_path_.min()
+
+    apart, coupled = errors(1.0), errors(10.0)
+    assert apart[0] == pytest.approx(apart[1])
+    assert coupled[0] > apart[0]
+    assert coupled[1] < apart[1]
+
+
 def test_labels_that_nothing_else_determines_do_not_count() -> None:
     rows, y = np.vstack([X, [7, 0.0]]), np.append(Y, 50.0)
     with_single = MultiTaskKernelRidgeCV([0.01, 0.1], gamma=1.0, coupling=1.0, loss_weights=np.ones(4), task_feature=0)
@@ -85,4 +107,4 @@ class TestLaws(EstimatorLaws):
     out_of_range = {"alphas": ([], [0.0]), "average": ("median",), "coupling": (0.0,)}
 
     def make_estimator(self) -> MultiTaskKernelRidgeCV:
-        return MultiTaskKernelRidgeCV(coupling=3.0)
+        return MultiTaskKernelRidgeCV([1e-4, 1.0], coupling=3.0)  # so few that rows and labels choose the same

@@ -120,11 +120,12 @@ class KernelRidgeBase(RegressorMixin, BaseEstimator):  # type: ignore[misc]
     def leave_one_out(
         self, X: Any, y: Any, *, sample_weight: Any = None, alphas: Sequence[float] | None = None
     ) -> NDArray[np.float64]:
-        """Predict every label from the model of all other labels, without fitting again.
+        """Predict every label from the model of all other rows, without fitting again.
 
-        Exact: the prediction of the same problem without the term of that label (the factors c_t of the other terms
-        stay). A label of weight 2 is two labels, one of which is left out; one of weight below 1 is left out whole. One
-        eigendecomposition serves all values of alpha.
+        Exact: the prediction of the same problem without the terms of that row (the factors c_t of the other terms
+        stay). With one column of y per task all labels of the row are left out: a new row has none that could tell
+        about the others. A label of weight 2 is two labels, one of which is left out; one of weight below 1 is left out
+        whole. One eigendecomposition serves all values of alpha.
 
         Args:
             X: as in ``fit``.

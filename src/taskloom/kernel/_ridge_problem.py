@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.sparse import issparse
 
 from taskloom.kernel._base_kernel import BaseKernel
@@ -115,22 +116,31 @@ class Problem:
         return coefficients
 
     def left_out(self, alphas: Sequence[float]) -> Array:
-        """Residuals of labels that are left out, (len(alphas), N).
+        """By how much labels are missed when the row of X they stand in is left out, (len(alphas), N).
 
-        A point of weight s that misses its mean by r, with leverage H, misses a label beside it by r'. Without the
-        share q of the weight, which is that label, the miss would be ``r' / (1 - q H)``. A label of weight above 1
-        counts as several, of which one is left out.
+        A label of weight above 1 counts as several, of which one is left out. NaN where a row has the only label of a
+        task: without it the intercept of the task is not determined.
         """
-        misses, complements = self.system.residuals(alphas)
-        if self.is_grid:
-            misses, complements = (table.transpose(0, 2, 1).reshape(len(table), -1) for table in (misses, complements))
-        shares = np.minimum(1.0, self.samples.weights) / self.point_weights[self.place]
-        remaining = np.where(shares == 1, 0.0, 1.0 - shares) + shares * complements[:, self.place]
+        samples = self.samples
+        shares = np.minimum(1.0, samples.weights) / self.point_weights[self.place]
         alone = np.zeros(len(shares), dtype=bool)
         if self.fit_intercept:
-            alone = (shares == 1) & (np.bincount(self.point_tasks)[self.samples.tasks] == 1)
-        remaining[:, alone] = np.nan  # without it the intercept of its task is not determined
-        return (misses[:, self.place] + self._around) / remaining
+            alone = (shares == 1) & (np.bincount(self.point_tasks)[samples.tasks] == 1)
+        if isinstance(self.system, GridSystem):
+            n_rows = len(self.system.row_weights)
+            found = self.system.left_out(alphas, shares=shares[:n_rows]).transpose(0, 2, 1).reshape(len(alphas), -1)
+            return np.where(alone, np.nan, found)
+        groups = _rows_of(samples.rows)  # (rows, labels of each) samples
+        missed = self.system.left_out(
+            alphas,
+            groups=np.where(groups < 0, -1, self.place[groups]),
+            around=self._around[groups],
+            shares=shares[groups],
+            alone=alone[groups],
+        )
+        found = np.empty((len(alphas), len(shares)))
+        found[:, groups[groups >= 0]] = missed[:, groups >= 0]
+        return found
 
     def trace(self) -> float:
         """Sum of the eigenvalues of the whitened kernel."""
@@ -142,3 +152,13 @@ class Problem:
 
 def _same_weights(rows: TaskRows) -> bool:
     return all(np.array_equal(weights, rows.sample_weights[0]) for weights in rows.sample_weights)
+
+
+def _rows_of(rows: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Samples of every row, (number of rows, most labels of one), filled up by -1."""
+    order = np.argsort(rows, kind="stable")
+    _, starts, counts = np.unique(rows[order], return_index=True, return_counts=True)
+    table = np.full((len(counts), int(counts.max())), -1)
+    place = np.repeat(np.arange(len(counts)), counts)
+    table[place, np.arange(len(rows)) - starts[place]] = order
+    return table

@@ -10,8 +10,13 @@ has the dual coefficients ``beta`` with
     (K + alpha W^-1) beta + E b = y,     E' beta = 0
 
 Both classes work with the whitened kernel ``K~ = W^1/2 K W^1/2``, for which ``(K~ + alpha I) beta~ + E~ b = y~``. With
-P the upper left block of the inverse of the bordered matrix, ``beta~ = P y~``, the residual is
-``r_i = alpha beta_i / w_i`` and the leverage ``H_i = 1 - alpha P_ii``: all that leaving out samples needs.
+P the upper left block of the inverse of the bordered matrix, ``beta~ = P y~``, the whitened residuals are
+``alpha beta~`` and the leverages ``I - alpha P``. Samples whose labels are missed by r in the fit of all are missed by
+e without the shares q of their weights, where
+
+    (I - Q + alpha P_gg Q) e~ = r~,     Q = diag(q)
+
+over the samples g that go together: the fit without these shares is that of all with ``y - Q e`` in place of y.
 """
 
 from __future__ import annotations
@@ -77,23 +82,42 @@ class DenseSystem:
         intercepts[np.unique(self.tasks)] = offsets
         return self._root * (target - solved @ offsets), intercepts
 
-    def residuals(self, alphas: Sequence[float]) -> tuple[Array, Array]:
-        """Residuals and ``alpha P_ii``, each (len(alphas), N), by one eigendecomposition."""
+    def left_out(
+        self,
+        alphas: Sequence[float],
+        *,
+        groups: NDArray[np.intp],
+        around: Array,
+        shares: Array,
+        alone: NDArray[np.bool_],
+    ) -> Array:
+        """By how much labels are missed that are left out, a group at a time, (len(alphas), G, m).
+
+        Args:
+            alphas: strengths.
+            groups: (G, m) samples that hold the labels of each group, -1 where it has fewer than m.
+            around: (G, m) labels minus the target of the sample that holds them.
+            shares: (G, m) of the weights of the samples that go.
+            alone: (G, m) whether nothing of its task is left then, so that it is not missed by any number.
+        """
         values, vectors = eigh(self._root[:, None] * self.gram * self._root)
         rotated, borders = vectors.T @ (self._root * self.targets), vectors.T @ self._borders
-        found = []
-        for alpha in alphas:
+        distinct, which = np.unique(groups, axis=0, return_inverse=True)
+        rows = np.where(distinct[:, :, None] < 0, 0.0, vectors[distinct])  # (groups, m, N)
+        roots, is_known, size = self._root[groups], (groups >= 0) & ~alone, groups.shape[1]
+        found = np.full((len(alphas), *groups.shape), np.nan)
+        for table, alpha in zip(found, alphas, strict=True):
             shrink = 1 / (np.maximum(values, 0.0) + alpha)
-            dual, diagonal = vectors @ (shrink * rotated), vectors**2 @ shrink
-            if borders.shape[1]:
-                solved = shrink[:, None] * borders
-                inverse = np.linalg.inv(borders.T @ solved)
-                spread = vectors @ solved
-                dual = dual - spread @ (inverse @ (solved.T @ rotated))
-                diagonal = diagonal - ((spread @ inverse) * spread).sum(axis=1)
-            found.append((alpha * dual / self._root, alpha * diagonal))
-        misses, complements = zip(*found, strict=True)
-        return np.array(misses), np.array(complements)
+            solved = shrink[:, None] * borders
+            inverse = np.linalg.inv(borders.T @ solved)
+            dual = shrink * rotated - solved @ (inverse @ (solved.T @ rotated))
+            spread = rows @ solved
+            blocks = (rows * shrink) @ np.swapaxes(rows, 1, 2) - spread @ inverse @ np.swapaxes(spread, 1, 2)
+            misses = alpha * (rows @ dual)[which] + roots * around
+            left = alpha * blocks[which] * shares[:, None, :] + np.eye(size) * (1 - shares)[:, :, None]
+            left = np.where(is_known[:, :, None] & is_known[:, None, :], left, np.eye(size))
+            table[is_known] = (np.linalg.solve(left, misses[:, :, None])[:, :, 0] / roots)[is_known]
+        return found
 
 
 @dataclass(frozen=True)
@@ -150,18 +174,24 @@ class GridSystem:
         beta = rows[:, None] * (self._rows[1] @ dual @ self._tasks[1].T) * tasks
         return beta, (self._tasks[1] @ offsets) / tasks
 
-    def residuals(self, alphas: Sequence[float]) -> tuple[Array, Array]:
-        """Residuals and ``alpha P_ii``, each (len(alphas), n, T)."""
-        weights = np.multiply.outer(self.row_weights, self.task_weights)
-        V, U = self._rows[1], self._tasks[1]
-        border = self._rotated[1]
+    def left_out(self, alphas: Sequence[float], *, shares: Array) -> Array:
+        """By how much the labels of a row are missed without it, (len(alphas), n, T).
+
+        In the eigenbasis of the tasks each direction is a problem of its own, with leverages of its own.
+
+        Args:
+            alphas: strengths.
+            shares: (n,) of the weight of each row that go; 1: all of it.
+        """
+        (V, U), border, roots = (self._rows[1], self._tasks[1]), self._rotated[1], np.sqrt(self.task_weights)
         found = []
         for alpha in alphas:
             shrink = self._shrink(alpha)
-            diagonal = V**2 @ shrink @ (U**2).T
+            diagonal = V**2 @ shrink
             if self.fit_intercept:
-                spread = V @ (border[:, None] * shrink)
-                diagonal = diagonal - (spread**2 / (border**2 @ shrink)) @ (U**2).T
-            found.append((alpha * self.solve(alpha)[0] / weights, alpha * diagonal))
-        misses, complements = zip(*found, strict=True)
-        return np.array(misses), np.array(complements)
+                diagonal = diagonal - (V @ (border[:, None] * shrink)) ** 2 / (border**2 @ shrink)
+            misses = alpha * self.solve(alpha)[0] / np.multiply.outer(self.row_weights, roots)
+            left = (1 - shares)[:, None] + shares[:, None] * alpha * diagonal
+            with np.errstate(divide="ignore", invalid="ignore"):  # nothing is left of a single row with an intercept
+                found.append((misses @ U / left) @ U.T / roots)
+        return np.array(found)

@@ -1,4 +1,4 @@
-"""Kernel ridge regression of several tasks that chooses alpha by leaving out one label at a time."""
+"""Kernel ridge regression of several tasks that chooses alpha by leaving out one row at a time."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ __all__ = ["MultiTaskKernelRidgeCV"]
 class MultiTaskKernelRidgeCV(KernelRidgeBase):
     """:class:`MultiTaskKernelRidge` with alpha chosen by exact leave-one-out, for the price of one eigendecomposition.
 
-    The error of each alpha is the mean squared error of all labels, each predicted from the others. Sample weights
-    count labels: a label of weight 2 is two labels, one of which is left out at a time.
+    The error of each alpha is the mean squared error of all labels, each predicted without the row of X it stands in:
+    where y has a column per task, the other labels of a row would tell about it, as those of a new row cannot. Sample
+    weights count labels: a label of weight 2 is two labels, one of which is left out at a time.
 
     Args:
         alphas: values to try; default 50 values from the trace of the weighted kernel down to 1e-8 of it.
