@@ -231,8 +231,23 @@ def test_points_too_near_for_the_noise_given() -> None:
         ({"max_iter": 0}, "max_iter=0"),
         ({"n_restarts": -1}, "n_restarts=-1"),
         ({"unknown_task": "prior"}, "unknown_task='prior'"),
+        ({"n_restarts": 2}, "n_restarts=2 with optimise=False"),
+        ({"noise": [0.1, 0.1, 0.1, 0.2], "shared_noise": True}, "differs by task, but shared_noise=True"),
     ],
-    ids=["large", "float", "shape", "negative", "count", "zero", "kernel", "iterations", "restarts", "word"],
+    ids=[
+        "large",
+        "float",
+        "shape",
+        "negative",
+        "count",
+        "zero",
+        "kernel",
+        "iterations",
+        "restarts",
+        "word",
+        "restarts of nothing",
+        "noise",
+    ],
 )
 def test_bad_parameters(changed: dict[str, object], message: str) -> None:
     with pytest.raises(DataError, match=message):

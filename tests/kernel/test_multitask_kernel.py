@@ -138,6 +138,8 @@ def test_a_new_task_has_what_all_share() -> None:
         (MultiTaskKernel(mu=0.0), X, DataError, "mu=0.0; expected a number above 0"),
         (MultiTaskKernel(task_kernel="graph"), X, DataError, "needs graph="),
         (MultiTaskKernel(task_kernel="graph", graph=-np.ones((3, 3))), X, DataError, "graph holds the weight -1"),
+        (MultiTaskKernel(graph=np.ones((3, 3))), X, DataError, "graph is given, but task_kernel is 'mean'"),
+        (MultiTaskKernel(task_kernel=np.eye(3), graph=np.ones((3, 3))), X, DataError, "task_kernel is numbers"),
         (MultiTaskKernel(task_kernel="tree"), X, DataError, "task_kernel='tree'"),
         (MultiTaskKernel(task_kernel=-np.eye(3)), X, DataError, "positive semi-definite"),
         (MultiTaskKernel(task_kernel=[[1.0, 0.2], [0.1, 1.0]]), X, DataError, "not symmetric"),
@@ -159,7 +161,8 @@ def test_a_new_task_has_what_all_share() -> None:
         (MultiTaskKernel(task_kernel=[["a"]]), X, DataError, r"task_kernel is \[\['a'\]\]; expected numbers of shape"),
     ],
     ids=[
-        "scaled", "mu", "no graph", "signed graph", "word", "negative", "asymmetric", "unknown task", "kernel",
+        "scaled", "mu", "no graph", "signed graph", "graph, mean", "graph, numbers", "word",
+        "negative", "asymmetric", "unknown task", "kernel",
         "function", "name", "position", "gamma", "axes", "list", "sparse", "text", "no task", "infinity", "offset",
         "degree", "constant", "text kernel",
     ],

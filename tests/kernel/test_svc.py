@@ -120,6 +120,11 @@ def test_a_graph_without_edges_leaves_tasks_alone() -> None:
         ({"kernel": 3}, "kernel=3"),
         ({"unknown_task": "guess"}, "unknown_task='guess'"),
         ({"task_kernel": np.eye(2)}, r"task_kernel has shape \(2, 2\); expected \(3, 3\)"),
+        (
+            {"graph": np.ones((3, 3))},
+            'graph is given, but task_kernel is .mean., .*; set task_kernel="graph", or leave',
+        ),
+        ({"task_kernel": np.eye(3), "graph": np.ones((3, 3))}, "graph is given, but task_kernel is numbers"),
         ({"task_kernel": "graph", "graph": np.ones((3, 2))}, r"graph has shape \(3, 2\)"),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, dict) else "",

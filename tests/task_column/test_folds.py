@@ -85,3 +85,5 @@ def test_more_folds_than_rows() -> None:
         list(TaskStratifiedKFold(5).split(np.zeros((3, 2))))
     with pytest.raises(DataError, match="random_state does nothing"):
         TaskStratifiedKFold(2, random_state=0)
+    with pytest.raises(DataError, match="shuffle='no'; expected True or False"):
+        TaskStratifiedKFold(2, shuffle="no")  # type: ignore[arg-type]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from taskloom.errors import DataError
-from taskloom.task_column import check_number, check_whole
+from taskloom.task_column import check_flag, check_number, check_whole
 
 
 @pytest.mark.parametrize("value", [1, 1.0, np.float32(1), np.int8(1)], ids=lambda value: type(value).__name__)
@@ -45,3 +45,15 @@ def test_whole_numbers() -> None:
     for value in (0, 1.0, True, "1", None):
         with pytest.raises(DataError, match=r"max_iter=.*; expected a whole number of at least 1 \(turns\)"):
             check_whole("max_iter", value, note="turns")
+
+
+@pytest.mark.parametrize("value", [True, np.True_, 1, np.int64(1)], ids=lambda value: type(value).__name__)
+def test_flags_of_any_type(value: Any) -> None:
+    assert check_flag("optimise", value) is True
+    assert check_flag("optimise", type(value)(0)) is False
+
+
+@pytest.mark.parametrize("value", ["no", "True", "", None, 2, -1, 1.0, [True], np.array([True])], ids=repr)
+def test_what_is_no_flag(value: Any) -> None:
+    with pytest.raises(DataError, match=r"^optimise=.*; expected True or False \(or later\)$"):
+        check_flag("optimise", value, note="or later")

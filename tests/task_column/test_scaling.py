@@ -67,6 +67,8 @@ def test_unseen_tasks() -> None:
     assert TaskStandardScaler(1).fit(X).transform(new)[0, 1] == 5  # one scale for all: nothing to miss
     with pytest.raises(TaskError, match="5"):
         TaskStandardScaler(1, per_task=True).fit(X).transform(new)
+    with pytest.raises(DataError, match="per_task='no'; expected True or False"):
+        TaskStandardScaler(1, per_task="no").fit(X)  # type: ignore[arg-type]
     mean = TaskStandardScaler(1, per_task=True, unknown_task="mean").fit(X)
     np.testing.assert_allclose(mean.transform(new), TaskStandardScaler(1).fit(X).transform(new))
     with pytest.raises(DataError, match="unknown_task"):

@@ -26,7 +26,7 @@ from taskloom.gp._dense import DensePosterior, dense_likelihood, dense_posterior
 from taskloom.gp._grid import GridPosterior, grid_likelihood, grid_posterior
 from taskloom.gp._hyperparameters import Hyperparameters, Packing, Slopes
 from taskloom.gp._observations import Array, Grid, Points, as_grid, as_points
-from taskloom.task_column import TaskRows, check_whole, fit_rows, labelled_r2, predict_rows
+from taskloom.task_column import TaskRows, check_flag, check_whole, fit_rows, labelled_r2, predict_rows
 
 __all__ = ["ICMGaussianProcess"]
 
@@ -143,6 +143,7 @@ class ICMGaussianProcess(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             y: (n,), or (n, T) without a task column.
             sample_weight: (n,) or (n, T): how often a label counts.
         """
+        self._check_flags()
         rows = fit_rows(self, X, y=y, sample_weight=sample_weight)
         self.tasks_, self.n_tasks_, self._output_ndim = rows.tasks, rows.n_tasks, rows.output_ndim
         self._offsets, self._scales = self._standardisation(rows)
@@ -156,6 +157,14 @@ class ICMGaussianProcess(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         self._packing, self.theta_ = packing, vector
         self._condition(data, best)
         return self
+
+    def _check_flags(self) -> None:
+        for name in ("shared_noise", "normalize_y", "optimise"):
+            check_flag(name, getattr(self, name))
+        if not self.optimise and check_whole("n_restarts", self.n_restarts, least=0):
+            raise DataError(
+                f"n_restarts={self.n_restarts!r} with optimise=False: nothing is looked for; leave one of them out"
+            )
 
     def _standardisation(self, rows: TaskRows) -> tuple[Array, Array]:
         """Mean and standard deviation of the labels of each task; tasks without a label get those of the others."""
@@ -208,11 +217,14 @@ class ICMGaussianProcess(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         kernel = self.kernel if self.kernel is not None else _first_kernel(data.inputs)
         if not isinstance(kernel, Kernel):
             raise DataError(f"kernel={kernel!r}; expected a kernel of sklearn.gaussian_process.kernels, as RBF(1.0)")
+        noise = _per_task("noise", self.noise, n_tasks=n_tasks, zero_is_allowed=False)
+        if self.shared_noise and np.ptp(noise) > 0:
+            raise DataError(f"noise={self.noise!r} differs by task, but shared_noise=True; leave one of them out")
         return Hyperparameters(
             kernel=kernel.clone_with_theta(kernel.theta),
             factors=factors,
             variances=_per_task("task_variances", self.task_variances, n_tasks=n_tasks, zero_is_allowed=True),
-            noise=_per_task("noise", self.noise, n_tasks=n_tasks, zero_is_allowed=False),
+            noise=noise,
         )
 
     def _optimise(self, data: Points | Grid, packing: Packing) -> tuple[Array, int]:

@@ -25,6 +25,7 @@ from taskloom.instance._features import joint_features
 from taskloom.instance._ratios import density_ratios, effective_sizes
 from taskloom.task_column import (
     TaskRows,
+    check_flag,
     check_number,
     check_whole,
     fit_rows,
@@ -181,6 +182,7 @@ class TaskReweighting(MetaEstimatorMixin, BaseEstimator):  # type: ignore[misc]
         """The name of the fit parameter that takes the weights."""
         if self.unknown_task not in ("error", "mean"):
             raise DataError(f'unknown_task={self.unknown_task!r}; expected "error" or "mean"')
+        check_flag("rescale", self.rescale)
         check_number("gamma", self.gamma, most=1.0, note="0: pooled")
         if self.r_max != np.inf:
             check_number("r_max", self.r_max, least=1.0, note="infinity: no weight is cut")

@@ -15,7 +15,7 @@ from taskloom.kernel._base_kernel import BaseKernel, scaled_gamma
 from taskloom.kernel._ridge_problem import Problem
 from taskloom.kernel._stacked import mixing_of, stack_rows
 from taskloom.kernel._task_kernel import covariance_of, laplacian, mean_covariance, symmetric
-from taskloom.task_column import TaskRows, check_number, fit_rows, labelled_r2, loss_factors, predict_rows
+from taskloom.task_column import TaskRows, check_flag, check_number, fit_rows, labelled_r2, loss_factors, predict_rows
 
 __all__ = ["KernelRidgeBase", "check_alphas", "shape_of"]
 
@@ -57,7 +57,7 @@ class KernelRidgeBase(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             self._kernel,
             task_covariance=self.task_covariance_,
             factors=loss_factors(rows, self.loss_weights),
-            fit_intercept=self.fit_intercept,
+            fit_intercept=check_flag("fit_intercept", self.fit_intercept),
         )
         return problem, rows
 

@@ -80,6 +80,12 @@ def task_kernel_matrix(task_kernel: Any, *, mu: float, graph: ArrayLike | None, 
         graph: weights (T, T) for ``"graph"``.
         n_tasks: T, where it is known.
     """
+    if graph is not None and not (isinstance(task_kernel, str) and task_kernel == "graph"):
+        shown = repr(task_kernel) if isinstance(task_kernel, str) else "numbers"
+        raise DataError(
+            f'graph is given, but task_kernel is {shown}, which does not look at it; set task_kernel="graph", or leave '
+            "graph out"
+        )
     if not isinstance(task_kernel, str):
         return _checked("task_kernel", task_kernel, n_tasks)
     check_number("mu", mu, is_open=True, note="large: independent tasks, small: one function for all")

@@ -37,7 +37,7 @@ class MultiTaskKernel(GaussianProcessKernel):  # type: ignore[misc]
             ``sklearn.gaussian_process.kernels``; default ``"rbf"``.
         task_kernel: ``"mean"`` (default), ``"graph"``, or B itself, (T, T), positive semi-definite.
         mu: how free the tasks are, positive; default 1.
-        graph: weights between tasks, (T, T), not negative, for ``"graph"``.
+        graph: weights between tasks, (T, T), not negative, for ``"graph"``, and only for that.
         tasks: which labels the rows of B or of the graph belong to, (T,); default 0, 1, ..., T - 1.
         gamma, degree, coef0: constants of the base kernel, as in scikit-learn; gamma None is 1 / (number of columns).
         offset: constant added to the base kernel, at least 0; 1.0 gives tasks offsets of their own, coupled as the

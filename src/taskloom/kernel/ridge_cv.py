@@ -12,6 +12,7 @@ from taskloom.errors import DataError
 from taskloom.kernel._base_kernel import Kernel
 from taskloom.kernel._kernel_ridge import Array, KernelRidgeBase, check_alphas, shape_of
 from taskloom.kernel._ridge_problem import Problem
+from taskloom.task_column import check_flag
 
 __all__ = ["MultiTaskKernelRidgeCV"]
 
@@ -99,6 +100,7 @@ class MultiTaskKernelRidgeCV(KernelRidgeBase):
         """
         if self.average not in ("micro", "macro"):
             raise DataError(f'average={self.average!r}; expected "micro" or "macro"')
+        check_flag("one_standard_error", self.one_standard_error)
         problem, rows = self._problem(X, y, sample_weight)
         self.alphas_ = self._grid(problem)
         squares = problem.left_out(list(self.alphas_)) ** 2

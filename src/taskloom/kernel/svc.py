@@ -35,7 +35,7 @@ class MultiTaskSVC(ClassifierMixin, MultiTaskMachine):  # type: ignore[misc]
         kernel: name of a kernel of ``sklearn.metrics.pairwise`` or a function of two tables; default ``"rbf"``.
         task_kernel: ``"mean"`` (default), ``"graph"``, or numbers (T, T) in the order of ``tasks_``.
         mu: how free the tasks are, positive; default 1.
-        graph: weights between tasks, (T, T), for ``"graph"``.
+        graph: weights between tasks, (T, T), for ``"graph"``, and only for that.
         gamma: a number, ``"scale"`` (default: 1 / (d var(X))) or ``"auto"`` (1 / d).
         degree, coef0: constants of the polynomial and sigmoid kernel.
         offset: constant added to the kernel, at least 0; default 0.

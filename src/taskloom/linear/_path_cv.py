@@ -26,7 +26,7 @@ from taskloom.regularised.data import Solution, TaskData
 from taskloom.regularised.moments import MomentRisk
 from taskloom.regularised.risk import SquaredRisk
 from taskloom.regularised.solve import largest_alpha, path, solve
-from taskloom.task_column import TaskRows, TaskStratifiedKFold, check_whole, loss_factors
+from taskloom.task_column import TaskRows, TaskStratifiedKFold, check_flag, check_whole, loss_factors
 
 __all__ = ["PathCV"]
 
@@ -90,6 +90,7 @@ class PathCV(TaskRegressor, TaskLinearModel):
     def _fit(self, rows: TaskRows, data: TaskData) -> Solution:
         if self.average not in ("micro", "macro"):
             raise DataError(f'average={self.average!r}; expected "micro" or "macro"')
+        check_flag("one_standard_error", self.one_standard_error)
         self.alphas_ = self._path(rows, data)
         sums = FoldSums.of(rows, fit_intercept=bool(self.fit_intercept))
         folds = list(self._folds(rows))

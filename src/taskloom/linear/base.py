@@ -32,6 +32,7 @@ from taskloom.regularised.solve import solve
 from taskloom.task_column import (
     PredictRows,
     TaskRows,
+    check_flag,
     check_number,
     check_whole,
     fit_rows,
@@ -141,8 +142,13 @@ class TaskLinearModel(BaseEstimator):  # type: ignore[misc]
     def _check_parameters(self) -> None:
         check_number("tol", self.tol, is_open=True)
         check_whole("max_iter", self.max_iter)
+        check_flag("warm_start", self.warm_start)
+        self._check_intercept()
         if self.unknown_task not in ("error", "mean"):
             raise DataError(f'unknown_task={self.unknown_task!r}; expected "error" or "mean"')
+
+    def _check_intercept(self) -> None:
+        check_flag("fit_intercept", self.fit_intercept)
 
     def _admit(self, rows: TaskRows) -> TaskRows:
         """The rows that the loss is made of."""

@@ -28,7 +28,7 @@ from taskloom.linear.base import TaskClassifier, TaskRegressor, check_number
 from taskloom.regularised.data import Solution
 from taskloom.regularised.penalties.coupling import TaskCoupling
 from taskloom.regularised.penalties.spectral_box import SpectralBox
-from taskloom.task_column import TaskRows, check_whole
+from taskloom.task_column import TaskRows, check_flag, check_whole
 
 __all__ = ["ClusteredTasks", "ClusteredTasksClassifier"]
 
@@ -76,7 +76,7 @@ class _ClusteredTasks(CoupledModel):
     def _fit(self, rows: TaskRows, data: Any) -> Solution:
         self._known = None if self.clusters is None else _known_clusters(self.clusters, rows.tasks, self.n_clusters)
         n_starts = check_whole("n_init", self.n_init)
-        if self._known is not None or self.relaxation:
+        if check_flag("relaxation", self.relaxation) or self._known is not None:
             return super()._fit(rows, data)
         return self._search(rows, data, n_starts)
 

@@ -26,7 +26,7 @@ from taskloom.linear._task_posteriors import (
     summarise,
 )
 from taskloom.linear.base import TaskRegressor, check_number
-from taskloom.task_column import TaskRows, check_whole, fit_rows, predict_rows
+from taskloom.task_column import TaskRows, check_flag, check_whole, fit_rows, predict_rows
 
 __all__ = ["HierarchicalBayes"]
 
@@ -161,6 +161,8 @@ class HierarchicalBayes(TaskRegressor, BaseEstimator):  # type: ignore[misc]
             raise DataError(f'covariance={self.covariance!r}; expected "full", "diagonal" or "spherical"')
         if self.unknown_task not in ("error", "mean"):
             raise DataError(f'unknown_task={self.unknown_task!r}; expected "error" or "mean"')
+        check_flag("fit_intercept", self.fit_intercept)
+        check_flag("optimise", self.optimise)
         check_whole("max_iter", self.max_iter)
         check_number("tol", self.tol, is_open=True)
 

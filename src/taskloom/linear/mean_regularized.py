@@ -10,10 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from taskloom.errors import DataError
 from taskloom.linear._coupled import CoupledModel
 from taskloom.linear.base import TaskClassifier, TaskRegressor, check_number
 from taskloom.regularised.penalties.coupling import TaskCoupling
+from taskloom.task_column import check_flag
 
 __all__ = ["DeviationForm", "MeanRegularized", "MeanRegularizedClassifier", "deviation_form"]
 
@@ -94,11 +94,13 @@ class _MeanRegularized(CoupledModel):
         self.alpha = alpha
         self.coupling = coupling
 
+    def _check_intercept(self) -> None:
+        if not (isinstance(self.fit_intercept, str) and self.fit_intercept == "shared"):
+            check_flag("fit_intercept", self.fit_intercept, note='or "shared": one for all tasks')
+
     def _penalty(self, n_tasks: int, n_features: int) -> TaskCoupling | None:
         alpha = check_number("alpha", self.alpha)
         coupling = check_number("coupling", self.coupling, is_open=True)
-        if isinstance(self.fit_intercept, str) and self.fit_intercept != "shared":
-            raise DataError(f'fit_intercept={self.fit_intercept!r}; expected True, False or "shared"')
         return TaskCoupling.to_mean(n_tasks, alpha=alpha, coupling=coupling) if alpha > 0 else None
 
 

@@ -14,7 +14,7 @@ from taskloom.regularised.coupled.centred import Centred
 from taskloom.regularised.coupled_ridge import generalised_errors, leave_one_out
 from taskloom.regularised.data import Solution, TaskData
 from taskloom.regularised.penalties.coupling import TaskCoupling
-from taskloom.task_column import TaskRows
+from taskloom.task_column import TaskRows, check_flag
 
 __all__ = ["MeanRegularizedCV"]
 
@@ -102,6 +102,7 @@ class MeanRegularizedCV(TaskRegressor, CoupledModel):
             raise DataError(f'criterion={self.criterion!r}; expected "loo" or "gcv"')
         if self.average not in ("micro", "macro"):
             raise DataError(f'average={self.average!r}; expected "micro" or "macro"')
+        check_flag("one_standard_error", self.one_standard_error)
         centred = Centred.of(data)
         self.alphas_ = _alphas(self.alphas, centred)
         couplings = np.array([check_number("couplings", one, is_open=True) for one in self.couplings])

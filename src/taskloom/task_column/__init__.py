@@ -17,6 +17,7 @@ __getattr__, __dir__, __all__ = attach(
         "TaskStandardScaler": "scaling",
         "TaskStratifiedKFold": "folds",
         "balanced_weights": "balancing",
+        "check_flag": "_parameters",
         "check_number": "_parameters",
         "check_whole": "_parameters",
         "describe_several_tables": "_several_tables",

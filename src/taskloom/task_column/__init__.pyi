@@ -2,6 +2,7 @@
 
 from taskloom.task_column._factors import loss_factors as loss_factors
 from taskloom.task_column._numbers import read_table as read_table
+from taskloom.task_column._parameters import check_flag as check_flag
 from taskloom.task_column._parameters import check_number as check_number
 from taskloom.task_column._parameters import check_whole as check_whole
 from taskloom.task_column._several_tables import describe_several_tables as describe_several_tables
@@ -34,6 +35,7 @@ __all__ = [
     "TaskStandardScaler",
     "TaskStratifiedKFold",
     "balanced_weights",
+    "check_flag",
     "check_number",
     "check_whole",
     "describe_several_tables",

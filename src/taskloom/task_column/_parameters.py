@@ -1,4 +1,4 @@
-"""Parameters of estimators as numbers in their range, or an error that says which parameter it is and its range."""
+"""Parameters of estimators as flags or numbers in their range, or an error that says which it is and its range."""
 
 from __future__ import annotations
 
@@ -9,7 +9,30 @@ import numpy as np
 
 from taskloom.errors import DataError
 
-__all__ = ["check_number", "check_whole"]
+__all__ = ["check_flag", "check_number", "check_whole"]
+
+
+def check_flag(name: str, value: Any, *, note: str = "") -> bool:
+    """A parameter as True or False. Text is none, since ``"no"`` would count as true.
+
+    Args:
+        name: of the parameter, for the message.
+        value: what the user gave; NumPy's truth values and the whole numbers 0 and 1 will do.
+        note: what else the parameter may be, for the message.
+
+    Raises:
+        DataError: anything else.
+
+    Example:
+        >>> check_flag("fit_intercept", True), check_flag("fit_intercept", 0)
+        (True, False)
+        >>> check_flag("fit_intercept", "no")
+        Traceback (most recent call last):
+        taskloom.errors.DataError: fit_intercept='no'; expected True or False
+    """
+    if isinstance(value, bool | np.bool_) or (isinstance(value, int | np.integer) and value in (0, 1)):
+        return bool(value)
+    raise DataError(f"{name}={value!r}; expected True or False{note and f' ({note})'}")
 
 
 def check_number(

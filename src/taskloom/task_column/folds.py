@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_consistent_length
 
 from taskloom.errors import DataError
 from taskloom.task_column._column import TaskFeature, show_labels, take_column
+from taskloom.task_column._parameters import check_flag
 
 __all__ = ["TaskStratifiedKFold"]
 
@@ -52,7 +53,7 @@ class TaskStratifiedKFold(BaseCrossValidator):  # type: ignore[misc]
     ) -> None:
         if isinstance(n_splits, bool) or not isinstance(n_splits, int | np.integer) or n_splits < 2:
             raise DataError(f"n_splits={n_splits!r}; expected a whole number of at least 2")
-        if not shuffle and random_state is not None:
+        if not check_flag("shuffle", shuffle) and random_state is not None:
             raise DataError("random_state does nothing without shuffle=True; leave it out or shuffle")
         self.n_splits = n_splits
         self.task_feature = task_feature

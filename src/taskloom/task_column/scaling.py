@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from taskloom.errors import DataError
 from taskloom.task_column._column import TaskFeature, column_names, column_position, take_column
 from taskloom.task_column._numbers import read_table
+from taskloom.task_column._parameters import check_flag
 from taskloom.task_column._several_tables import refuse_several_tables
 from taskloom.task_column._validate import predict_rows
 
@@ -69,6 +70,7 @@ class TaskStandardScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             y: not used.
         """
         refuse_several_tables(X)
+        check_flag("per_task", self.per_task)
         validate_data(self, X, skip_check_array=True, reset=True)
         if self.unknown_task not in ("error", "mean"):
             raise DataError(f'unknown_task={self.unknown_task!r}; expected "error" or "mean"')

@@ -35,6 +35,7 @@ COMMON: Mapping[str, Sequence[Any]] = {
     "max_iter": (0,),
     "loss_weights": ("rows", [1.0], [1.0, -1.0, 1.0]),
     "unknown_task": ("guess",),
+    **dict.fromkeys(("fit_intercept", "warm_start", "one_standard_error", "optimise"), ("no", 2)),
     "single_class": ("guess",),
 }
 
