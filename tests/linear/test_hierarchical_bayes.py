@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -72,15 +73,18 @@ def test_many_steps_are_steps_one_by_one() -> None:
     n_tasks=st.integers(1, 6),
     n_features=st.integers(1, 8),
     form=st.sampled_from(["full", "diagonal", "spherical"]),
+    prior_tasks=st.sampled_from([0.0, 0.3, 5.0]),
 )
 @settings(max_examples=40)
-def test_the_evidence_never_falls(seed: int, n_tasks: int, n_features: int, form: str) -> None:
+@pytest.mark.filterwarnings("ignore:the mean of the tasks has")
+def test_the_evidence_never_falls(seed: int, n_tasks: int, n_features: int, form: str, prior_tasks: float) -> None:
     generator = np.random.default_rng(seed)
     sizes = generator.integers(1, 12, size=n_tasks)
     tasks = np.repeat(np.arange(n_tasks), sizes)
     rows = generator.normal(size=(len(tasks), n_features)) * 10 ** generator.uniform(-1, 1, size=n_features)
     y = generator.normal(size=len(tasks)) * 10 ** generator.uniform(-2, 2)
-    fitted = HierarchicalBayes(form, task_feature=0, max_iter=500).fit(np.column_stack([tasks, rows]), y)  # type: ignore[arg-type]
+    fitted = HierarchicalBayes(form, prior_tasks=prior_tasks, task_feature=0, max_iter=500)  # type: ignore[arg-type]
+    fitted.fit(np.column_stack([tasks, rows]), y)
     steps = np.diff(fitted.evidence_path_)
     assert (steps >= -1e-9 * np.abs(fitted.evidence_path_).max()).all()
 
@@ -206,9 +210,63 @@ def test_a_task_without_labels_has_the_prior() -> None:
     np.testing.assert_allclose(fitted.posterior_covariance(2), fitted.prior_.covariance, atol=1e-10)
 
 
+# -- the prior of the mean -------------------------------------------------------------------------------------------
+
+
+def few_rows(n_features: int = 30) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Six tasks on 40 rows whose errors go together, and 200 further rows; columns and labels near one scale."""
+    generator = np.random.default_rng(3)
+    rows, coef = generator.normal(size=(240, n_features)), generator.normal(size=(n_features, 6)) / np.sqrt(60)
+    table = rows @ coef + 0.8 * generator.normal(size=(240, 1)) + 0.1 * generator.normal(size=(240, 6))
+    return rows[:40], table[:40], rows[40:], table[40:]
+
+
+def test_a_flat_mean_with_few_rows_is_warned_of_and_a_prior_helps() -> None:
+    rows, table, further, truth = few_rows()
+    with pytest.warns(UserWarning, match="31 coefficients and a flat prior, and X has 40 rows .* set prior_tasks=1"):
+        flat = HierarchicalBayes().fit(rows, table)
+    held = HierarchicalBayes(prior_tasks=1.0, prior_scale=1.0).fit(rows, table)
+    errors = [float(np.mean((model.predict(further) - truth) ** 2)) for model in (flat, held)]
+    assert errors[0] > 1.5 * truth.var()
+    assert errors[1] < 1.1 * truth.var()
+
+
+def test_the_warning_is_for_flat_means_that_are_learnt_from_few_rows() -> None:
+    rows, table, _, _ = few_rows()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fitted = HierarchicalBayes(prior_tasks=0.5).fit(rows, table)
+        HierarchicalBayes(start=fitted.prior_, optimise=False).fit(rows, table)
+        HierarchicalBayes().fit(rows[:, :10], table)
+
+
+def test_mean_and_covariance_are_the_top_of_evidence_and_density() -> None:
+    rows, table, _, _ = few_rows(4)
+    settings: dict[str, object] = {"prior_tasks": 2.0, "tol": 1e-14, "max_iter": 5000}
+    top = HierarchicalBayes(**settings).fit(rows, table)  # type: ignore[arg-type]
+    prior = top.prior_
+    for mean, covariance in (
+        (prior.mean + 0.02, prior.covariance),
+        (prior.mean - 0.02 * np.arange(5), prior.covariance),
+        (prior.mean, 1.1 * prior.covariance),
+        (prior.mean, prior.covariance + 0.003 * np.eye(5)),
+        (prior.mean, 0.9 * prior.covariance),
+    ):
+        start = TaskPrior(mean, covariance, prior.noise_variance)
+        near = HierarchicalBayes(start=start, optimise=False, **settings).fit(rows, table)  # type: ignore[arg-type]
+        assert near.evidence_path_[0] < top.evidence_path_[-1]
+
+
+def test_many_tasks_of_prior_hold_the_mean_to_its_centre() -> None:
+    rows, table, _, _ = few_rows(4)
+    mean = HierarchicalBayes(prior_tasks=1e9).fit(rows, table + 7.0).prior_.mean
+    np.testing.assert_allclose(mean, [0, 0, 0, 0, np.mean(table + 7.0)], atol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
+        ({"prior_tasks": -1.0}, "prior_tasks=-1.0; expected a number of at least 0"),
         ({"covariance": "banded"}, "covariance='banded'"),
         ({"prior_degrees": 7.0}, "prior_degrees=7.0; expected a number above 7 .D - 1"),
         ({"prior_scale": 0.0}, "expected a positive number or a positive definite matrix"),
@@ -220,7 +278,7 @@ def test_a_task_without_labels_has_the_prior() -> None:
         ({"tol": 0.0}, "tol=0.0"),
         ({"unknown_task": "prior"}, "unknown_task='prior'"),
     ],
-    ids=["form", "degrees", "zero", "shape", "start", "noise", "negative", "steps", "tol", "word"],
+    ids=["tasks", "form", "degrees", "zero", "shape", "start", "noise", "negative", "steps", "tol", "word"],
 )
 def test_bad_parameters(changed: dict[str, object], message: str) -> None:
     with pytest.raises(DataError, match=message):
@@ -232,6 +290,7 @@ def test_it_says_when_it_stops_early() -> None:
         model(max_iter=2).fit(X, Y)
 
 
+@pytest.mark.filterwarnings("ignore:the mean of the tasks has")  # the laws' tables are small
 class TestLaws(EstimatorLaws):
     is_certified = False  # the evidence is not concave
     averages_scale = False  # twice the samples are twice the evidence

@@ -8,6 +8,7 @@ Mean, covariance and noise maximise the evidence (times the density of Sigma), b
 from __future__ import annotations
 
 import warnings
+from dataclasses import dataclass
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -34,6 +35,34 @@ Array = NDArray[np.float64]
 _SMALLEST_NOISE = 1e-10  # of the variance of the labels
 
 
+@dataclass(frozen=True)
+class _Hyperprior:
+    """``Sigma ~ inverse-Wishart(degrees, scale)``, ``m ~ N(centre, Sigma / tasks)``; flat on m where ``tasks`` is 0."""
+
+    scale: Array
+    degrees: float
+    centre: Array
+    tasks: float
+
+    def maximised(self, found: Posteriors) -> tuple[Array, Array]:
+        """Mean and covariance that maximise the expected complete likelihood under the posteriors."""
+        n_tasks, size = found.means.shape
+        mean = (found.means.sum(axis=0) + self.tasks * self.centre) / (n_tasks + self.tasks)
+        around, off = found.means - mean, mean - self.centre
+        squares = self.scale + found.spread + around.T @ around + self.tasks * np.outer(off, off)
+        return mean, squares / (n_tasks + self.degrees + size + 1 + (self.tasks > 0))
+
+    def log_density(self, prior: TaskPrior) -> float:
+        """Of mean and covariance, up to a constant; minus infinity at a singular matrix."""
+        sign, volume = np.linalg.slogdet(prior.covariance)
+        if sign <= 0:
+            return -np.inf
+        off = prior.mean - self.centre
+        trace = float(np.trace(np.linalg.solve(prior.covariance, self.scale + self.tasks * np.outer(off, off))))
+        count = self.degrees + len(off) + 1 + (self.tasks > 0)
+        return -0.5 * count * float(volume) - 0.5 * trace
+
+
 class HierarchicalBayes(TaskRegressor, BaseEstimator):  # type: ignore[misc]
     r"""Linear regression that learns from many tasks what the coefficients of a task are like.
 
@@ -42,6 +71,12 @@ class HierarchicalBayes(TaskRegressor, BaseEstimator):  # type: ignore[misc]
     and a new task has one too: that of the prior.
 
         y_t ~ N(X_t a_t, v I),   a_t ~ N(m, Sigma),   Sigma ~ inverse-Wishart(nu_0, S_0),   flat priors on m and v
+
+    With a flat prior the mean is least squares over all tasks, without any penalty. So it needs more rows than it has
+    coefficients, and tasks that share their rows do not make these more: with D near n or above, predictions can be far
+    worse than those of ridge regression (``fit`` warns where D > n / 2). Then let ``prior_tasks=1`` hold the mean to 0,
+    with a larger ``prior_scale``, since Sigma is near S_0 / (2 D) where tasks are few; or use
+    :class:`MeanRegularizedCV`.
 
     Columns should be on one scale (:class:`taskloom.task_column.TaskStandardScaler`). With ``fit_intercept`` the
     intercept is one of the coefficients, with a prior that is learnt as well.
@@ -52,6 +87,8 @@ class HierarchicalBayes(TaskRegressor, BaseEstimator):  # type: ignore[misc]
             Sigma.
         optimise: learn the prior; False keeps the one to begin with, for tasks that come later. Default True.
         prior_degrees: nu_0; default D + 2, with D coefficients.
+        prior_tasks: k_0, at least 0: how many tasks with the coefficients 0 (and the mean label for an intercept) the
+            prior of m is worth: ``m ~ N(m_0, Sigma / k_0)``. Default 0: flat.
         prior_scale: S_0, a number (times the identity) or (D, D); default: the pooled residual variance over the mean
             squared length of a row.
         fit_intercept: default True.
@@ -66,8 +103,8 @@ class HierarchicalBayes(TaskRegressor, BaseEstimator):  # type: ignore[misc]
         coef_, intercept_: posterior means, (T, d) and (T,).
         prior_: the :class:`TaskPrior` found; the intercept is the last coefficient.
         noise_variance_: v.
-        evidence_path_: log evidence plus log density of Sigma (up to a constant) before each step and at the end;
-            never decreasing.
+        evidence_path_: log evidence plus log density of Sigma and m (up to a constant) before each step and at the
+            end; never decreasing.
         log_evidence_path_: the log evidence alone.
         n_iter_: steps made.
 
@@ -78,7 +115,8 @@ class HierarchicalBayes(TaskRegressor, BaseEstimator):  # type: ignore[misc]
         O(T D^3) per step, or O(T n^2 D) where no task has more than n < D samples; the samples are read once.
 
     Differs from the paper:
-        an inverse-Wishart prior keeps Sigma positive with few tasks; ``sample_weight`` counts samples.
+        an inverse-Wishart prior keeps Sigma positive with few tasks; the mean may have a prior; ``sample_weight``
+        counts samples.
 
     Source:
         B. Bakker, T. Heskes, Task Clustering and Gating for Bayesian Multitask Learning, JMLR 4, 2003; K. Yu, V. Tresp,
@@ -105,6 +143,7 @@ class HierarchicalBayes(TaskRegressor, BaseEstimator):  # type: ignore[misc]
         start: TaskPrior | None = None,
         optimise: bool = True,
         prior_degrees: float | None = None,
+        prior_tasks: float = 0.0,
         prior_scale: ArrayLike | None = None,
         fit_intercept: bool = True,
         max_iter: int = 500,
@@ -116,6 +155,7 @@ class HierarchicalBayes(TaskRegressor, BaseEstimator):  # type: ignore[misc]
         self.start = start
         self.optimise = optimise
         self.prior_degrees = prior_degrees
+        self.prior_tasks = prior_tasks
         self.prior_scale = prior_scale
         self.fit_intercept = fit_intercept
         self.max_iter = max_iter
@@ -145,10 +185,12 @@ class HierarchicalBayes(TaskRegressor, BaseEstimator):  # type: ignore[misc]
         summaries = summarise(designs, list(rows.targets), list(rows.sample_weights))
         mean, residual, variance = _pooled(summaries, rows)
         scale, degrees = self._hyperprior(summaries, residual)
+        hyperprior = _Hyperprior(scale, degrees, self._centre(rows, len(mean)), float(self.prior_tasks))
+        self._warn_of_flat_mean(rows, len(mean))
         prior = self._checked_start(scale.shape[0])
         if prior is None:
             prior = TaskPrior(mean, _restricted(scale, self.covariance), residual)
-        self.prior_ = self._ascend(summaries, prior, scale=scale, degrees=degrees, floor=_SMALLEST_NOISE * variance)
+        self.prior_ = self._ascend(summaries, prior, hyperprior, floor=_SMALLEST_NOISE * variance)
         self.noise_variance_ = self.prior_.noise_variance
         n_features = rows.n_features
         self.coef_ = self._means[:, :n_features]
@@ -165,6 +207,7 @@ class HierarchicalBayes(TaskRegressor, BaseEstimator):  # type: ignore[misc]
         check_flag("optimise", self.optimise)
         check_whole("max_iter", self.max_iter)
         check_number("tol", self.tol, is_open=True)
+        check_number("prior_tasks", self.prior_tasks, note="0: a flat prior of the mean")
 
     def _with_ones(self, design: Any) -> Array:
         return np.column_stack([design, np.ones(len(design))]) if self.fit_intercept else np.asarray(design)
@@ -191,6 +234,24 @@ class HierarchicalBayes(TaskRegressor, BaseEstimator):  # type: ignore[misc]
             )
         return scale, degrees
 
+    def _centre(self, rows: TaskRows, size: int) -> Array:
+        """m_0, (D,)."""
+        centre = np.zeros(size)
+        if self.fit_intercept:
+            centre[-1] = np.average(np.concatenate(rows.targets), weights=np.concatenate(rows.sample_weights))
+        return centre
+
+    def _warn_of_flat_mean(self, rows: TaskRows, size: int) -> None:
+        n_rows = len(np.unique(np.concatenate(rows.rows)))
+        if self.optimise and not self.prior_tasks and 2 * size > n_rows:
+            warnings.warn(
+                f"the mean of the tasks has {size} coefficients and a flat prior, and X has {n_rows} rows with labels: "
+                "it is fitted without a penalty, and predictions may be far off; set prior_tasks=1 (and a larger "
+                "prior_scale), take fewer columns, or use MeanRegularizedCV",
+                UserWarning,
+                stacklevel=3,
+            )
+
     def _checked_start(self, size: int) -> TaskPrior | None:
         if self.start is None:
             return None
@@ -209,7 +270,7 @@ class HierarchicalBayes(TaskRegressor, BaseEstimator):  # type: ignore[misc]
         return TaskPrior(mean, covariance, float(self.start.noise_variance))
 
     def _ascend(
-        self, summaries: TaskSummaries, prior: TaskPrior, *, scale: Array, degrees: float, floor: float
+        self, summaries: TaskSummaries, prior: TaskPrior, hyperprior: _Hyperprior, *, floor: float
     ) -> TaskPrior:
         """Steps of expectation-maximisation until the evidence stands still."""
         path, evidences = [], []
@@ -217,11 +278,13 @@ class HierarchicalBayes(TaskRegressor, BaseEstimator):  # type: ignore[misc]
         while True:
             self._means = found.means
             evidences.append(found.log_evidence)
-            path.append(found.log_evidence + _log_density(prior.covariance, scale=scale, degrees=degrees))
+            path.append(found.log_evidence + hyperprior.log_density(prior))
             stands_still = len(path) > 1 and abs(path[-1] - path[-2]) < self.tol * abs(path[-1])
             if stands_still or self.n_iter_ == (self.max_iter if self.optimise else 0):
                 break
-            prior = self._maximised(summaries, found, scale=scale, degrees=degrees, floor=floor)
+            mean, covariance = hyperprior.maximised(found)
+            noise = max(found.squares / summaries.total, floor)
+            prior = TaskPrior(mean, _restricted(covariance, self.covariance), noise)
             found = posteriors(summaries, prior)
             self.n_iter_ += 1
         self.evidence_path_, self.log_evidence_path_ = np.array(path), np.array(evidences)
@@ -233,17 +296,6 @@ class HierarchicalBayes(TaskRegressor, BaseEstimator):  # type: ignore[misc]
                 stacklevel=3,
             )
         return prior
-
-    def _maximised(
-        self, summaries: TaskSummaries, found: Posteriors, *, scale: Array, degrees: float, floor: float
-    ) -> TaskPrior:
-        """The prior that maximises the expected complete likelihood under the posteriors."""
-        n_tasks, size = found.means.shape
-        mean = found.means.mean(axis=0)
-        around = found.means - mean
-        covariance = (scale + found.spread + around.T @ around) / (n_tasks + degrees + size + 1)
-        noise = max(found.squares / summaries.total, floor)
-        return TaskPrior(mean, _restricted(covariance, self.covariance), noise)
 
     # -- use --------------------------------------------------------------------------------------------------------
 
@@ -313,15 +365,6 @@ def _restricted(covariance: Array, form: str) -> Array:
     if form == "spherical":
         return float(np.diag(covariance).mean()) * np.eye(len(covariance))
     return 0.5 * (covariance + covariance.T)
-
-
-def _log_density(covariance: Array, *, scale: Array, degrees: float) -> float:
-    """Log density of the inverse-Wishart distribution up to a constant; minus infinity at a singular matrix."""
-    sign, volume = np.linalg.slogdet(covariance)
-    if sign <= 0:
-        return -np.inf
-    trace = float(np.trace(np.linalg.solve(covariance, scale)))
-    return -0.5 * (degrees + len(covariance) + 1) * float(volume) - 0.5 * trace
 
 
 def _pooled(summaries: TaskSummaries, rows: TaskRows) -> tuple[Array, float, float]:
