@@ -150,6 +150,10 @@ def _clusters(table: Table) -> list[BaseEstimator]:
     ]
 
 
+def _held_bayes(table: Table) -> list[BaseEstimator]:
+    return [linear.HierarchicalBayes(prior_tasks=1.0, prior_scale=1.0, task_feature=table.task_feature)]
+
+
 _COUPLINGS = (1.0, 3.0, 10.0, 30.0, 100.0, 1000.0)
 
 REGRESSORS = (
@@ -163,6 +167,7 @@ REGRESSORS = (
     Method("MTRL", _relations),
     Method("clustered", _clusters),
     Method("hierarchical Bayes", lambda table: [linear.HierarchicalBayes(task_feature=table.task_feature)]),
+    Method("hierarchical Bayes, prior of the mean", _held_bayes),
     Method(
         "Gaussian process (ICM)",
         lambda table: [ICMGaussianProcess(max_iter=150, shared_noise=True, task_feature=table.task_feature)],
