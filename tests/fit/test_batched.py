@@ -35,7 +35,7 @@ NEVER_BATCHED = {
 }
 # architectures that are trained in phases, or whose penalties depend on the batch
 NEVER_BATCHED |= {"relationship", "adashare", "learning_to_branch", "sharing_graph", "mmoe_dselect"}
-NEVER_BATCHED |= {"branched", "fully_adaptive"}
+NEVER_BATCHED |= {"branched", "factorised_trained", "fully_adaptive"}
 FOR_ONE_SET = {"hard_sharing_mgda_ub"}
 ARCHITECTURES = [candidate.name for candidate in architectures()]  # large networks: each in one layout, in turn
 CASES = [(name, "several_sets") for name in TOGETHER if name not in {*FOR_ONE_SET, *ARCHITECTURES[::2]}] + [
