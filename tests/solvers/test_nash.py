@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from taskloom.solvers.minimum_norm import minimum_norm
-from taskloom.solvers.nash import nash, nash_cosines
+from taskloom.solvers.nash import _length, nash, nash_cosines
 
 
 def nearness(jacobian):
@@ -95,3 +95,9 @@ def test_close_to_stationary():
         J = np.array([[1.0, 0.0, tilt], [-0.5, 0.9, tilt], [-0.5, -0.9, tilt]])
         a = nash(J @ J.T, regularise=False)
         np.testing.assert_allclose(a * (J @ (J.T @ a)), 1.0, rtol=1e-4)
+
+
+def test_a_direction_without_an_end_is_followed_for_a_while_only() -> None:
+    """Nothing of C is felt along the step, which lowers the objective however long it is."""
+    length = _length(np.zeros((3, 3)), np.ones(3), np.ones(3), np.zeros(3), 0.5)
+    assert 0.5 <= length < np.inf

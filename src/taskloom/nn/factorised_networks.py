@@ -93,10 +93,6 @@ class FactorisedNetworks(Independent):
             heads=dict(zip(self.tasks, copy.deepcopy(self.heads), strict=True)),
         )
 
-    def structure(self) -> Any:
-        """None: ranks are found by :meth:`derive`."""
-        return None
-
     def with_structure(self, structure: Mapping[str, Sequence[Sequence[int]]]) -> TensorFactorised:
         """Networks of these shapes, factorised to given ranks."""
         return self.derive().with_structure(structure)

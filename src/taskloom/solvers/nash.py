@@ -24,6 +24,7 @@ Indices = NDArray[np.intp]
 
 _ROUNDING = 4e-16
 _SMALL_STEP = 1e-7  # relative; after a Newton step of this size the error is its square
+_MOST_DOUBLINGS = 40  # of a step; a direction along which nothing ever stops it has no end
 _EPS = float(np.finfo(np.float64).eps)
 
 
@@ -160,7 +161,7 @@ def _length(C: Array, change: Array, step: Array, image: Array, length: float) -
     slope, curvature = 2.0 * (step @ image), change @ (C @ change)
     most = -0.999 / step.min() if step.min() < 0 else np.inf
     value = np.inf
-    while True:
+    for _ in range(_MOST_DOUBLINGS):
         square = n + length * (slope + length * curvature)
         if square <= 0:  # rounding
             return length
@@ -171,3 +172,4 @@ def _length(C: Array, change: Array, step: Array, image: Array, length: float) -
         if 2.0 * length > most:
             return length
         length *= 2.0
+    return length
