@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ import taskloom as tl
 from taskloom.errors import ExportError, TaskError
 from taskloom.fit.checkpoint import load
 from taskloom.nn import MLP, FactorisedNetworks, TensorFactorised
-from taskloom.nn.factors import LAF, TensorTrain, Tucker
+from taskloom.nn.factors import LAF, Basis, TensorTrain, Tucker
 from taskloom.task import Regression, Task
 from taskloom.testing import ModelLaws
 
@@ -90,6 +91,39 @@ def test_one_factorisation_for_every_weight() -> None:
     assert model.derive().structure() == {"ranks": [[1], [3]]}
     with pytest.raises(TaskError, match="found 1 factorisations for 2 weights"):
         FactorisedNetworks(lambda: MLP(6, (5, 4)), TASKS, factorisation=[LAF(rank=1)]).derive()
+
+
+@dataclass(frozen=True)
+class Counted(LAF):
+    """Notes every rank to which it was asked to factorise."""
+
+    asked: list[object] = field(default_factory=list)
+
+    def decompose(self, stack: torch.Tensor) -> tuple[Basis, torch.Tensor]:
+        self.asked.append(self.rank)
+        return super().decompose(stack)
+
+
+@pytest.mark.parametrize("several", [False, True], ids=["one for all", "one each"])
+def test_given_ranks_take_one_factorisation_of_every_weight(several: bool) -> None:
+    counted = Counted(rank=0.1)
+    chosen = [counted, counted] if several else counted
+    model = FactorisedNetworks(lambda: MLP(6, (5, 4)), TASKS, factorisation=chosen)
+    structure = {"ranks": [[2], [1]]}
+    assert model.with_structure(structure).structure() == structure
+    assert counted.asked == [(2,), (1,)]
+    derived = model.derive()
+    counted.asked.clear()
+    assert derived.with_structure(structure).structure() == structure
+    assert counted.asked == [(2,), (1,)]
+
+
+def test_ranks_of_another_network_are_refused() -> None:
+    model = FactorisedNetworks(lambda: MLP(6, (5, 4)), TASKS)
+    with pytest.raises(TaskError, match="found 1 factorisations for 2 weights"):
+        model.with_structure({"ranks": [[2]]})
+    with pytest.raises(TaskError, match="found ranks of 3 weights for 2 factorisations"):
+        model.derive().with_structure({"ranks": [[2]] * 3})
 
 
 def test_refusals() -> None:

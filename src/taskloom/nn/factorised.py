@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, Self
 
 import torch
@@ -18,7 +17,7 @@ from taskloom.nn._grow import freeze_module, grown
 from taskloom.nn._hollow import filled, hollow
 from taskloom.nn._param_groups import Settings, two_groups
 from taskloom.nn.adapters import build_copies
-from taskloom.nn.factors.base import Basis, Factorisation
+from taskloom.nn.factors.base import Basis, Factorisation, ranked
 from taskloom.nn.factors.laf import LAF
 from taskloom.nn.heads.default import build_head, build_heads
 from taskloom.nn.model import Freeze, MultiTaskModel, trainable
@@ -258,11 +257,10 @@ class TensorFactorised(MultiTaskModel):
 
     def with_structure(self, structure: Mapping[str, Sequence[Sequence[int]]]) -> TensorFactorised:
         """The same networks, factorised to given ranks."""
-        ranked = zip(self.factorisations, structure["ranks"], strict=True)
         return TensorFactorised.from_networks(
             [self._plain(index) for index in range(len(self.tasks))],
             self.task_objects,
-            factorisation=[replace(one, rank=tuple(ranks)) for one, ranks in ranked],
+            factorisation=ranked(self.factorisations, structure["ranks"]),
             merge_kernel=self.merge_kernel,
             weight_penalty=self.weight_penalty,
             heads=dict(zip(self.tasks, copy.deepcopy(self.heads), strict=True)),

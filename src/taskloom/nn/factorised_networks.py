@@ -10,7 +10,8 @@ from torch import nn
 
 from taskloom.errors import ExportError, TaskError
 from taskloom.nn.factorised import TensorFactorised
-from taskloom.nn.factors.base import Factorisation
+from taskloom.nn.factors.base import Factorisation, ranked
+from taskloom.nn.factors.laf import LAF
 from taskloom.nn.independent import Independent
 from taskloom.nn.phase import Phase
 from taskloom.task import Task
@@ -74,8 +75,8 @@ class FactorisedNetworks(Independent):
         super().__init__(encoder, tasks, heads=heads, example=example)
         if single_epochs < 1:
             raise TaskError(f"single_epochs must be 1 or more, found {single_epochs!r}; TensorFactorised has no phase")
-        self.factorisation, self.merge_kernel = factorisation, merge_kernel
-        self.weight_penalty, self.single_epochs = weight_penalty, single_epochs
+        self.factorisation = LAF() if factorisation is None else factorisation
+        self.merge_kernel, self.weight_penalty, self.single_epochs = merge_kernel, weight_penalty, single_epochs
 
     def phases(self) -> Iterator[Phase]:
         """Single-task networks, then their factors."""
@@ -84,18 +85,21 @@ class FactorisedNetworks(Independent):
 
     def derive(self) -> TensorFactorised:
         """The factorised networks; nothing is shared with those of before."""
+        return self._factorised(self.factorisation)
+
+    def with_structure(self, structure: Mapping[str, Sequence[Sequence[int]]]) -> TensorFactorised:
+        """Networks of these shapes, factorised to given ranks."""
+        return self._factorised(ranked(self.factorisation, structure["ranks"]))
+
+    def _factorised(self, factorisation: Factorisation | Sequence[Factorisation]) -> TensorFactorised:
         return TensorFactorised.from_networks(
             list(self.encoders),
             self.task_objects,
-            factorisation=self.factorisation,
+            factorisation=factorisation,
             merge_kernel=self.merge_kernel,
             weight_penalty=self.weight_penalty,
             heads=dict(zip(self.tasks, copy.deepcopy(self.heads), strict=True)),
         )
-
-    def with_structure(self, structure: Mapping[str, Sequence[Sequence[int]]]) -> TensorFactorised:
-        """Networks of these shapes, factorised to given ranks."""
-        return self.derive().with_structure(structure)
 
     def export(self, task: str | None = None) -> nn.Module:
         """Not before the networks are factorised.

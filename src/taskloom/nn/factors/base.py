@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
 from taskloom.errors import TaskError
 
-__all__ = ["Basis", "Factorisation"]
+__all__ = ["Basis", "Factorisation", "ranked"]
 
 
 class Basis(nn.Module):
@@ -99,6 +99,19 @@ class Factorisation:
             return min(int(self.rank), largest)
         left_out = singular.double().square().flip(0).cumsum(0).flip(0).sqrt()  # of the values from each place on
         return max(1, int((left_out > self.rank * left_out[0]).sum()))
+
+
+def ranked(
+    factorisation: Factorisation | Sequence[Factorisation], ranks: Sequence[Sequence[int]]
+) -> list[Factorisation]:
+    """The factorisation of every weight, with ranks that were found before in place of its own."""
+    each = [factorisation] * len(ranks) if isinstance(factorisation, Factorisation) else list(factorisation)
+    if len(each) != len(ranks):
+        raise TaskError(
+            f"found ranks of {len(ranks)} weights for {len(each)} factorisations; build the model as it was built when "
+            "the ranks were found"
+        )
+    return [replace(one, rank=tuple(own)) for one, own in zip(each, ranks, strict=True)]
 
 
 def unfolded(tensor: Tensor, mode: int) -> Tensor:
