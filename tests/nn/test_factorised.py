@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from taskloom.errors import TaskError
-from taskloom.nn import MLP, HardSharing, Independent, TensorFactorised
+from taskloom.nn import MLP, CompressionWarning, HardSharing, Independent, TensorFactorised
 from taskloom.nn.factors import LAF, TensorTrain, Tucker
 from taskloom.task import Regression, Task
 from taskloom.testing import ModelLaws
@@ -23,7 +23,7 @@ class TestLAF(ModelLaws):
 
     def make_model(self, tasks: Sequence[Task]) -> TensorFactorised:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+            warnings.simplefilter("ignore", CompressionWarning)
             return TensorFactorised(
                 lambda: MLP(self.n_features, (5, 4)), tasks, factorisation=self.factorisation(), weight_penalty=0.1
             )
@@ -129,8 +129,14 @@ def test_compression_is_reported_and_its_absence_warned_of():
     model = TensorFactorised(lambda: MLP(6, (30,)), TASKS, factorisation=LAF(rank=1))
     assert model.describe()["compression"] == pytest.approx((180 + 3) / (3 * 180))
     assert model.describe()["ranks"] == {"0.0.weight": 1}
-    with pytest.warns(UserWarning, match="times as many parameters"):
-        TensorFactorised(lambda: MLP(6, (3,)), TASKS, factorisation=Tucker(rank=100))
+    with pytest.warns(CompressionWarning, match="times as many parameters"):
+        larger = TensorFactorised(lambda: MLP(6, (3,)), TASKS, factorisation=Tucker(rank=100))
+    with pytest.warns(CompressionWarning):
+        TensorFactorised.from_networks([MLP(6, (3,)) for _ in TASKS], TASKS, factorisation=Tucker(rank=100))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        again = larger.with_structure(larger.structure())  # these ranks were warned of before
+    assert again.compression() == larger.compression() > 1
 
 
 def test_the_penalty_is_on_the_weights():

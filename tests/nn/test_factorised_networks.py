@@ -13,7 +13,7 @@ import torch
 import taskloom as tl
 from taskloom.errors import ExportError, TaskError
 from taskloom.fit.checkpoint import load
-from taskloom.nn import MLP, FactorisedNetworks, TensorFactorised
+from taskloom.nn import MLP, CompressionWarning, FactorisedNetworks, TensorFactorised
 from taskloom.nn.factors import LAF, Basis, TensorTrain, Tucker
 from taskloom.task import Regression, Task
 from taskloom.testing import ModelLaws
@@ -53,9 +53,11 @@ def related() -> tl.MultiTaskData:
 @pytest.mark.parametrize("kind", [LAF, Tucker, TensorTrain])
 def test_full_ranks_change_nothing(kind: type[LAF]) -> None:
     model = FactorisedNetworks(lambda: MLP(3, (4,)), TASKS, factorisation=kind(rank=1e-12))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # that many ranks have more numbers than the weights
+    with pytest.warns(CompressionWarning, match="lower the rank, or use Independent"):
         derived = model.derive()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # ranks that were found before were warned of then
+        model.with_structure(derived.structure())
     inputs = torch.randn(5, 3)
     for task, output in model.eval()(inputs).items():
         torch.testing.assert_close(derived.eval()(inputs)[task], output, rtol=1e-5, atol=1e-6)
@@ -104,6 +106,7 @@ class Counted(LAF):
         return super().decompose(stack)
 
 
+@pytest.mark.filterwarnings("ignore::taskloom.nn.CompressionWarning")
 @pytest.mark.parametrize("several", [False, True], ids=["one for all", "one each"])
 def test_given_ranks_take_one_factorisation_of_every_weight(several: bool) -> None:
     counted = Counted(rank=0.1)
@@ -119,7 +122,7 @@ def test_given_ranks_take_one_factorisation_of_every_weight(several: bool) -> No
 
 
 def test_ranks_of_another_network_are_refused() -> None:
-    model = FactorisedNetworks(lambda: MLP(6, (5, 4)), TASKS)
+    model = FactorisedNetworks(lambda: MLP(6, (5, 4)), TASKS, factorisation=LAF(rank=1))
     with pytest.raises(TaskError, match="found 1 factorisations for 2 weights"):
         model.with_structure({"ranks": [[2]]})
     with pytest.raises(TaskError, match="found ranks of 3 weights for 2 factorisations"):

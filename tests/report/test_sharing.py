@@ -10,10 +10,21 @@ import torch
 from torch import nn
 
 import taskloom as tl
-from taskloom.nn import MLP, HardSharing, MMoE, RelationshipNetwork, SharingGraph, SoftOrdering
+from taskloom.nn import (
+    MLP,
+    CompressionWarning,
+    HardSharing,
+    MMoE,
+    RelationshipNetwork,
+    SharingGraph,
+    SoftOrdering,
+    TensorFactorised,
+)
+from taskloom.nn.factors import LAF
 from taskloom.report.html import page
 from taskloom.report.reading import read
 from taskloom.report.sections.sharing import sharing
+from taskloom.report.words import number
 from taskloom.study.description import describe_network
 
 
@@ -43,6 +54,18 @@ def test_every_described_network_is_drawn(results: Any) -> None:
     hard = results.settings["networks"]["hard_sharing"]
     assert sum(len(part["tasks"]) for part in hard["parts"]) == 2 * n_tasks
     assert f"{20 + 5 * n_tasks} for all tasks" in written
+
+
+def test_factors_that_are_larger_than_the_weights_are_shown(results: Any) -> None:
+    tasks = [tl.Task(name=entry["name"], kind=tl.Regression()) for entry in results.settings["tasks"]]
+    with pytest.warns(CompressionWarning):
+        model = TensorFactorised(lambda: MLP(4, (5,)), tasks, factorisation=LAF(rank=100))
+    described = describe_network(model, torch.randn(8, 4))
+    ratio = (20 * len(tasks) + len(tasks) ** 2) / (20 * len(tasks))
+    results.settings["networks"]["pooled"] = described
+    written = str(sharing(read(results), results.settings))
+    assert written.count("times the weights that they generate") == 1
+    assert f"{number(ratio, 2)} times the weights" in written
 
 
 def test_names_of_tasks_are_text(results: Any) -> None:

@@ -14,6 +14,7 @@ __getattr__, __dir__, __all__ = attach(
         "CGC": "cgc",
         "CNN": "encoders.cnn",
         "Cascade": "cascade",
+        "CompressionWarning": "factorised",
         "Condition": "conditions.base",
         "Conditioned": "conditioned",
         "Cost": "cost",

@@ -52,6 +52,7 @@ from taskloom.nn.encoders.transformer import TransformerEncoder as TransformerEn
 from taskloom.nn.encoders.unet import UNet as UNet
 from taskloom.nn.encoders.weights import LoadedWeights as LoadedWeights
 from taskloom.nn.encoders.weights import load_weights as load_weights
+from taskloom.nn.factorised import CompressionWarning as CompressionWarning
 from taskloom.nn.factorised import TensorFactorised as TensorFactorised
 from taskloom.nn.factorised_networks import FactorisedNetworks as FactorisedNetworks
 from taskloom.nn.fork import fork as fork
@@ -108,6 +109,7 @@ __all__ = [
     "CGC",
     "CNN",
     "Cascade",
+    "CompressionWarning",
     "Condition",
     "Conditioned",
     "Cost",

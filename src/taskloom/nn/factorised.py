@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Self
 
 import torch
@@ -23,9 +24,26 @@ from taskloom.nn.heads.default import build_head, build_heads
 from taskloom.nn.model import Freeze, MultiTaskModel, trainable
 from taskloom.task import Task
 
-__all__ = ["TensorFactorised"]
+__all__ = ["CompressionWarning", "TensorFactorised", "without_warning"]
 
 _LOOP_UP_TO = 4
+
+
+class CompressionWarning(UserWarning):
+    """The factors of a network have more parameters than the weights that they generate.
+
+    Example:
+        >>> issubclass(CompressionWarning, UserWarning)
+        True
+    """
+
+
+@contextmanager
+def without_warning() -> Iterator[None]:
+    """Build networks to ranks that somebody has chosen before, and was warned of then."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", CompressionWarning)
+        yield
 
 
 class TensorFactorised(MultiTaskModel):
@@ -52,7 +70,7 @@ class TensorFactorised(MultiTaskModel):
     Raises:
         TaskError: encoders of unequal shape, an encoder without a matrix, ranks that are not possible, or not one
             factorisation per matrix.
-        UserWarning: (a warning) the factors have more parameters than the weights that they generate.
+        CompressionWarning: (a warning) the factors have more parameters than the weights that they generate.
 
     Cost:
         generating the weights once per step, and K encoders.
@@ -155,6 +173,7 @@ class TensorFactorised(MultiTaskModel):
             warnings.warn(
                 f"the factors have {self.compression():.2f} times as many parameters as the weights they generate; "
                 "lower the rank, or use Independent",
+                CompressionWarning,
                 stacklevel=3,
             )
 
@@ -257,14 +276,15 @@ class TensorFactorised(MultiTaskModel):
 
     def with_structure(self, structure: Mapping[str, Sequence[Sequence[int]]]) -> TensorFactorised:
         """The same networks, factorised to given ranks."""
-        return TensorFactorised.from_networks(
-            [self._plain(index) for index in range(len(self.tasks))],
-            self.task_objects,
-            factorisation=ranked(self.factorisations, structure["ranks"]),
-            merge_kernel=self.merge_kernel,
-            weight_penalty=self.weight_penalty,
-            heads=dict(zip(self.tasks, copy.deepcopy(self.heads), strict=True)),
-        )
+        with without_warning():
+            return TensorFactorised.from_networks(
+                [self._plain(index) for index in range(len(self.tasks))],
+                self.task_objects,
+                factorisation=ranked(self.factorisations, structure["ranks"]),
+                merge_kernel=self.merge_kernel,
+                weight_penalty=self.weight_penalty,
+                heads=dict(zip(self.tasks, copy.deepcopy(self.heads), strict=True)),
+            )
 
     def compression(self) -> float:
         """Parameters of the factors over those of the weights that they generate; below 1 is smaller."""

@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from taskloom.errors import ExportError, TaskError
-from taskloom.nn.factorised import TensorFactorised
+from taskloom.nn.factorised import TensorFactorised, without_warning
 from taskloom.nn.factors.base import Factorisation, ranked
 from taskloom.nn.factors.laf import LAF
 from taskloom.nn.independent import Independent
@@ -40,6 +40,8 @@ class FactorisedNetworks(Independent):
 
     Raises:
         TaskError: fewer than one epoch, and what :class:`~taskloom.nn.TensorFactorised` raises.
+        CompressionWarning: (a warning, by :meth:`derive`) the factors have more parameters than the weights that they
+            generate.
 
     Cost:
         K encoders in both phases, one singular value decomposition per axis of every stacked weight between them.
@@ -89,7 +91,8 @@ class FactorisedNetworks(Independent):
 
     def with_structure(self, structure: Mapping[str, Sequence[Sequence[int]]]) -> TensorFactorised:
         """Networks of these shapes, factorised to given ranks."""
-        return self._factorised(ranked(self.factorisation, structure["ranks"]))
+        with without_warning():
+            return self._factorised(ranked(self.factorisation, structure["ranks"]))
 
     def _factorised(self, factorisation: Factorisation | Sequence[Factorisation]) -> TensorFactorised:
         return TensorFactorised.from_networks(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from taskloom.data.table import MultiTaskData
-from taskloom.nn import FactorisedNetworks, RelationshipNetwork, TensorFactorised
+from taskloom.nn import CompressionWarning, FactorisedNetworks, RelationshipNetwork, TensorFactorised
 from taskloom.nn.factors import LAF, TensorTrain, Tucker
 from taskloom.nn.model import MultiTaskModel
 from taskloom.study.plans._networks import Shape
@@ -46,14 +47,29 @@ def _share_of_width(shape: Shape) -> int:
 
 
 def _factorised(shape: Shape, factorisation: LAF | Tucker | TensorTrain) -> MultiTaskModel:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # few tasks may have more factors than weights; the table shows it
+    with _shown_by_the_report():
         return TensorFactorised(shape.encoder, shape.tasks, factorisation=factorisation)
 
 
 def factorised_trained(shape: Shape) -> MultiTaskModel:
     """Single-task networks first, then their factors."""
-    return FactorisedNetworks(shape.encoder, shape.tasks, factorisation=LAF(rank=float(shape.settings["rank_error"])))
+    return _TrainedApart(shape.encoder, shape.tasks, factorisation=LAF(rank=float(shape.settings["rank_error"])))
+
+
+class _TrainedApart(FactorisedNetworks):
+    """Networks of a comparison, whose ranks are found in the middle of every training."""
+
+    def derive(self) -> TensorFactorised:
+        with _shown_by_the_report():
+            return super().derive()
+
+
+@contextmanager
+def _shown_by_the_report() -> Iterator[None]:
+    """Few tasks may have more factors than weights: the report says so once, a warning would in every training."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", CompressionWarning)
+        yield
 
 
 def rank_error_space(data: MultiTaskData) -> Sequence[Parameter]:

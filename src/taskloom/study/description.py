@@ -16,7 +16,19 @@ from taskloom.nn.partition import reached_by
 __all__ = ["describe_network", "describe_networks", "part_in_words", "shared_parts"]
 
 _MOST_TASKS = 24  # beyond, who shares what is neither quick to find nor possible to draw
-_LEARNED = ("gates", "mixing", "task_correlation", "table", "blocks", "select", "edges", "mixture", "overlap", "ranks")
+_LEARNED = (
+    "gates",
+    "mixing",
+    "task_correlation",
+    "table",
+    "blocks",
+    "select",
+    "edges",
+    "mixture",
+    "overlap",
+    "ranks",
+    "compression",
+)
 
 
 def describe_network(model: MultiTaskModel, example: Tensor) -> dict[str, Any]:

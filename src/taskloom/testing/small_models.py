@@ -56,7 +56,7 @@ class SmallModel:
     def build(self) -> MultiTaskModel:
         """The model, with parameters that are not zero and no two of which are equal, the same at every call."""
         with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # more factors than weights: small on purpose
+            warnings.simplefilter("ignore", networks.CompressionWarning)  # small on purpose
             torch.manual_seed(0)
             model = self.make(self.tasks)
             with torch.no_grad():

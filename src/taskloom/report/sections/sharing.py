@@ -44,10 +44,13 @@ def _costs(network: Mapping[str, Any], reference: Mapping[str, Any] | None) -> H
     together = f"{count(macs['joint'])} for all tasks"
     if apart:
         together += f", {percent(100 * macs['joint'] / apart - 100)} against single-task networks"
+    compression = network["learned"].get("compression")
+    factors = None if compression is None else f"{number(compression, 2)} times the weights that they generate"
     alone = ", ".join(f"{task}: {count(value)}" for task, value in macs["tasks"].items())
     return facts(
         [
             ("parameters", f"{count(parameters['total'])}, of which {count(parameters['shared'])} shared"),
+            ("parameters of the factors", factors),
             ("multiply-adds per row", together),
             ("for one task alone", alone if len(macs["tasks"]) <= 12 else None),
             ("not counted", ", ".join(macs["not_counted"]) or None),
