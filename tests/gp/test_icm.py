@@ -231,7 +231,7 @@ def test_points_too_near_for_the_noise_given() -> None:
         ({"max_iter": 0}, "max_iter=0"),
         ({"n_restarts": -1}, "n_restarts=-1"),
         ({"unknown_task": "prior"}, "unknown_task='prior'"),
-        ({"n_restarts": 2}, "n_restarts=2 with optimise=False"),
+        ({"n_restarts": 2}, "n_restarts=2 does nothing beside optimise=False"),
         ({"noise": [0.1, 0.1, 0.1, 0.2], "shared_noise": True}, "differs by task, but shared_noise=True"),
     ],
     ids=[

@@ -149,6 +149,10 @@ def test_a_new_task_has_what_all_share() -> None:
         (MultiTaskKernel(task_feature="school"), X, DataError, "task_feature='school'"),
         (MultiTaskKernel(task_feature=3), X, DataError, "among the 3 columns"),
         (MultiTaskKernel(gamma=-1.0), X, DataError, "gamma=-1.0"),
+        (MultiTaskKernel("linear", gamma=0.5), X, DataError, "gamma=0.5 does nothing beside base='linear'"),
+        (MultiTaskKernel(RBF(1.0), degree=2), X, DataError, "degree=2 does nothing beside a base that is a function"),
+        (MultiTaskKernel(task_kernel=np.eye(3), mu=0.5), X, DataError, "mu=0.5 does nothing beside a task_ker"),
+        (MultiTaskKernel(tasks=[0, 1, 2]), X, DataError, 'tasks=.* does nothing beside task_kernel="mean"'),
         (MultiTaskKernel(), X[0], DataError, "X has 1 axes"),
         (MultiTaskKernel(), [X, X], DataError, r"X is a list of 2 arrays.*stack_tasks\(Xs, ys\)"),
         (MultiTaskKernel(), csr_array(X), DataError, r"X is sparse; expected X.toarray\(\), or MultiTaskSVC"),
@@ -163,7 +167,8 @@ def test_a_new_task_has_what_all_share() -> None:
     ids=[
         "scaled", "mu", "no graph", "signed graph", "graph, mean", "graph, numbers", "word",
         "negative", "asymmetric", "unknown task", "kernel",
-        "function", "name", "position", "gamma", "axes", "list", "sparse", "text", "no task", "infinity", "offset",
+        "function", "name", "position", "gamma", "unused gamma", "unused degree",
+        "unused mu", "unused tasks", "axes", "list", "sparse", "text", "no task", "infinity", "offset",
         "degree", "constant", "text kernel",
     ],
 )  # fmt: skip

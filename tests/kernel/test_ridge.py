@@ -26,7 +26,11 @@ GRAPH = np.array([[0, 1, 0, 0], [1, 0, 2, 0], [0, 2, 0, 0], [0, 0, 0, 0]], dtype
 
 
 def model(alpha: float = 0.2, **changed: object) -> MultiTaskKernelRidge:
-    settings = {"gamma": 0.1, "coupling": 4.0, "task_feature": 0, **changed}
+    settings = {"task_feature": 0, **changed}
+    if "task_precision" not in changed:
+        settings.setdefault("coupling", 4.0)
+    if "kernel" not in changed:
+        settings.setdefault("gamma", 0.1)
     return MultiTaskKernelRidge(alpha, **settings)  # type: ignore[arg-type]
 
 

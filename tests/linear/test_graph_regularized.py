@@ -102,3 +102,5 @@ def test_a_graph_of_another_size_is_refused() -> None:
         GraphRegularized(graph=np.ones((3, 3)), task_feature=0).fit(X, Y)
     with pytest.raises(DataError, match="Did you mean 'path'"):
         GraphRegularized(graph="pathe", task_feature=0).fit(X, Y)
+    with pytest.raises(DataError, match="Did you mean 'path'"):
+        GraphRegularized(0.0, graph="pathe", task_feature=0).fit(X, Y)

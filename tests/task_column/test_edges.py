@@ -444,6 +444,99 @@ def test_numbers_that_are_none(name: str) -> None:
                 new(name, **{parameter: value}).fit(table(name), labels(name))
 
 
+# Parameters of which nothing would come beside others; what makes them useless is said.
+UNUSED: dict[str, tuple[Any, dict[str, Any], str]] = {
+    "mu, numbers": (MultiTaskSVR(), {"task_kernel": np.eye(3), "mu": 0.5}, "mu=0.5 .* beside a task_kernel of numbers"),
+    "coupling": (
+        MultiTaskKernelRidge(),
+        {"task_precision": np.eye(3), "coupling": 4.0},
+        "coupling=4.0 .* beside a task_precision",
+    ),
+    "coupling, cv": (
+        MultiTaskKernelRidgeCV(),
+        {"task_precision": np.eye(3), "coupling": 4.0},
+        "coupling=4.0 .* beside a task_precision",
+    ),
+    "gamma": (MultiTaskKernelRidge(), {"kernel": "linear", "gamma": 0.5}, "gamma=0.5 .* beside kernel='linear'"),
+    "degree": (MultiTaskSVC(), {"degree": 2}, "degree=2 .* beside kernel='rbf'"),
+    "coef0": (MultiTaskKernelRidgeCV(), {"kernel": RBF(), "coef0": 2.0}, "coef0=2.0 .* a kernel that is a function"),
+    "restarts": (
+        ICMGaussianProcess(),
+        {"optimise": False, "n_restarts": 1},
+        "n_restarts=1 .* beside optimise=False",
+    ),
+    "form": (
+        linear.HierarchicalBayes("diagonal"),
+        {"start": linear.TaskPrior(np.zeros(5), np.eye(5), 1.0), "optimise": False},
+        "covariance='diagonal' .* beside a start that is kept",
+    ),
+    "mean": (
+        linear.ClusteredTasks(2),
+        {"formulation": "cmtl", "eps_mean": 0.05},
+        r"eps_mean=0.05 .* beside formulation=\"cmtl\"",
+    ),
+    "turns": (linear.ClusteredTasks(2), {"n_init": 3}, "n_init=3 .* beside relaxation=True"),
+    "turns, known": (linear.ClusteredTasks(), {"clusters": [0, 1, 1], "n_init": 3}, "n_init=3 .* beside clusters"),
+    "relaxation, known": (
+        linear.ClusteredTasksClassifier(),
+        {"clusters": [0, 1, 1], "relaxation": False},
+        "relaxation=False .* beside clusters",
+    ),
+    "trace": (linear.SparseLowRank(), {"tau": 2.0, "alpha_trace": 0.5}, "alpha_trace=0.5 .* beside tau=2"),
+    "trace classifier": (linear.SparseLowRankClassifier(), {"tau": 2.0, "alpha_trace": 0.1}, "alpha_trace=0.1"),
+    "length": (linear.MultiTaskGroupLassoCV(), {"alphas": [0.1], "n_alphas": 5}, "n_alphas=5 .* beside alphas"),
+    "end": (linear.DirtyModelCV(), {"alphas": [0.1], "eps": 0.1}, "eps=0.1 .* beside alphas"),
+    "one fold": (
+        linear.TraceNormCV(),
+        {"cv": [(np.arange(0, 32, 2), np.arange(1, 32, 2))], "one_standard_error": True},
+        "one_standard_error=True, but cv gives one fold",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", UNUSED)
+def test_parameters_of_which_nothing_would_come(case: str) -> None:
+    model, parameters, message = UNUSED[case]
+    y = CLASSES if is_classifier(model) else NUMBERS
+    with pytest.raises(ValueError, match=message):
+        clone(model).set_params(task_feature=0, **parameters).fit(X, y)
+
+
+def test_the_defaults_of_unused_parameters_are_no_wish() -> None:
+    for model in (
+        MultiTaskSVR(task_kernel=np.eye(3), mu=1),
+        MultiTaskKernelRidge(task_precision=np.eye(3), coupling=10),
+        linear.SparseLowRankClassifier(tau=2.0, alpha_trace=0.01),
+        linear.ClusteredTasks(clusters=[0, 1, 1], n_init=10),
+    ):
+        y = CLASSES if is_classifier(model) else NUMBERS
+        assert np.isfinite(respond(clone(model).set_params(task_feature=0).fit(X, y), X)).all()
+
+
+@pytest.mark.parametrize("name", ["process", "bayes"])
+def test_deviations_without_noise_where_none_are_asked_for(name: str) -> None:
+    fitted = new(name).fit(X, NUMBERS)
+    with pytest.raises(ValueError, match="include_noise=False does nothing beside return_std=False"):
+        fitted.predict(X, include_noise=False)
+    for argument in ("return_std", "include_noise"):
+        with pytest.raises(ValueError, match=f"{argument}='no'; expected True or False"):
+            fitted.predict(X, **{argument: "no"})
+
+
+@pytest.mark.parametrize("name", [name for name in CLASSIFIERS if "single_class" in ALL[name].get_params()])
+def test_one_class_without_intercepts(name: str) -> None:
+    """It has a best value then, unless the user wants it constant."""
+    if name in SOURCES:
+        rows, classes = put(FEATURES, (slice(0, 11), slice(0, 2)), np.nan), np.where(TASKS == 0, 1, CLASSES)
+    else:
+        rows, classes = X, np.where(TASKS == 0, 1, CLASSES)
+    constant = new(name, single_class="constant", fit_intercept=False).fit(rows, classes)
+    assert (constant.predict(rows)[:11] == 1).all()
+    assert np.isinf(constant.decision_function(rows)[:11]).all()
+    free = new(name, single_class="error", fit_intercept=False).fit(rows, classes)
+    assert np.isfinite(free.decision_function(rows)).all()
+
+
 def flags(name: str) -> list[str]:
     parameters = ALL[name].get_params(deep=False).items()
     return [parameter for parameter, default in parameters if isinstance(default, bool)]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from taskloom.errors import DataError
-from taskloom.task_column import check_flag, check_number, check_whole
+from taskloom.task_column import check_deviation, check_flag, check_number, check_whole, refuse_unused
 
 
 @pytest.mark.parametrize("value", [1, 1.0, np.float32(1), np.int8(1)], ids=lambda value: type(value).__name__)
@@ -57,3 +57,39 @@ def test_flags_of_any_type(value: Any) -> None:
 def test_what_is_no_flag(value: Any) -> None:
     with pytest.raises(DataError, match=r"^optimise=.*; expected True or False \(or later\)$"):
         check_flag("optimise", value, note="or later")
+
+
+class Machine:
+    def __init__(self, mu: float = 1.0, *, graph: Any = None, mode: str = "mean") -> None:
+        self.mu, self.graph, self.mode = mu, graph, mode
+
+
+@pytest.mark.parametrize("machine", [Machine(), Machine(1), Machine(np.float64(1.0))], ids=["plain", "whole", "numpy"])
+def test_defaults_were_not_set(machine: Machine) -> None:
+    refuse_unused(machine, "mu", "graph", "mode", beside="a matrix")
+
+
+@pytest.mark.parametrize(
+    ("machine", "shown"),
+    [(Machine(2.0), "mu=2.0"), (Machine(graph=np.eye(2)), "graph=array"), (Machine(mode="max"), "mode='max'")],
+    ids=["number", "array", "text"],
+)
+def test_what_was_set_without_any_use(machine: Machine, shown: str) -> None:
+    with pytest.raises(DataError, match=rf"^{shown}.* does nothing beside a matrix; leave it out, or wait") as caught:
+        refuse_unused(machine, "mu", "graph", "mode", beside="a matrix", instead="wait")
+    assert "\n" not in str(caught.value)
+
+
+def test_subclasses_that_fix_a_parameter() -> None:
+    class Fixed(Machine):
+        def __init__(self) -> None:
+            super().__init__(3.0)
+
+    refuse_unused(Fixed(), "mu", beside="a matrix")
+
+
+def test_deviations() -> None:
+    assert check_deviation(np.True_, False) is True
+    assert check_deviation(0, 1) is False
+    with pytest.raises(DataError, match="include_noise=False does nothing beside return_std=False"):
+        check_deviation(False, False)

@@ -62,6 +62,11 @@ def test_pandas_on_request() -> None:
     assert list(scaled.columns) == ["x0", "x1", "x2"]
 
 
+def test_each_task_where_there_are_none() -> None:
+    with pytest.raises(DataError, match="per_task=True does nothing beside task_feature=None; leave it out, or name"):
+        TaskStandardScaler(per_task=True).fit(FEATURES)
+
+
 def test_unseen_tasks() -> None:
     new = np.array([[1.0, 5.0, 2.0]])
     assert TaskStandardScaler(1).fit(X).transform(new)[0, 1] == 5  # one scale for all: nothing to miss

@@ -26,7 +26,16 @@ from taskloom.gp._dense import DensePosterior, dense_likelihood, dense_posterior
 from taskloom.gp._grid import GridPosterior, grid_likelihood, grid_posterior
 from taskloom.gp._hyperparameters import Hyperparameters, Packing, Slopes
 from taskloom.gp._observations import Array, Grid, Points, as_grid, as_points
-from taskloom.task_column import TaskRows, check_flag, check_whole, fit_rows, labelled_r2, predict_rows
+from taskloom.task_column import (
+    TaskRows,
+    check_deviation,
+    check_flag,
+    check_whole,
+    fit_rows,
+    labelled_r2,
+    predict_rows,
+    refuse_unused,
+)
 
 __all__ = ["ICMGaussianProcess"]
 
@@ -161,10 +170,8 @@ class ICMGaussianProcess(RegressorMixin, BaseEstimator):  # type: ignore[misc]
     def _check_flags(self) -> None:
         for name in ("shared_noise", "normalize_y", "optimise"):
             check_flag(name, getattr(self, name))
-        if not self.optimise and check_whole("n_restarts", self.n_restarts, least=0):
-            raise DataError(
-                f"n_restarts={self.n_restarts!r} with optimise=False: nothing is looked for; leave one of them out"
-            )
+        if not self.optimise:
+            refuse_unused(self, "n_restarts", beside="optimise=False", instead="leave that out")
 
     def _standardisation(self, rows: TaskRows) -> tuple[Array, Array]:
         """Mean and standard deviation of the labels of each task; tasks without a label get those of the others."""
@@ -296,12 +303,13 @@ class ICMGaussianProcess(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         Args:
             X: rows as in ``fit``.
             return_std: also return the standard deviation.
-            include_noise: of a new label (default), or of the function without noise.
+            include_noise: of a new label (default), or of the function without noise; matters to deviations only.
 
         Returns:
             (m,), or (m, T) after a y of that shape; with ``return_std`` two of them.
         """
         check_is_fitted(self)
+        return_std = check_deviation(return_std, include_noise)
         rows = predict_rows(self, X, unknown_task=self.unknown_task)
         posterior = self._posterior
         cross = self.kernel_(rows.design, posterior.points.inputs)

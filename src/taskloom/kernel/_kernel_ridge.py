@@ -11,11 +11,20 @@ from sklearn.base import BaseEstimator, RegressorMixin, clone
 from sklearn.utils.validation import check_is_fitted
 
 from taskloom.errors import DataError
-from taskloom.kernel._base_kernel import BaseKernel, scaled_gamma
+from taskloom.kernel._base_kernel import BaseKernel, refuse_unused_constants, scaled_gamma
 from taskloom.kernel._ridge_problem import Problem
 from taskloom.kernel._stacked import mixing_of, stack_rows
 from taskloom.kernel._task_kernel import covariance_of, laplacian, mean_covariance, symmetric
-from taskloom.task_column import TaskRows, check_flag, check_number, fit_rows, labelled_r2, loss_factors, predict_rows
+from taskloom.task_column import (
+    TaskRows,
+    check_flag,
+    check_number,
+    fit_rows,
+    labelled_r2,
+    loss_factors,
+    predict_rows,
+    refuse_unused,
+)
 
 __all__ = ["KernelRidgeBase", "check_alphas", "shape_of"]
 
@@ -52,6 +61,7 @@ class KernelRidgeBase(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         samples = stack_rows(rows)
         gamma = scaled_gamma(self.gamma, samples.inputs, samples.weights)
         self._kernel = BaseKernel(self.kernel, gamma, self.degree, self.coef0)
+        refuse_unused_constants(self, "kernel")
         problem = Problem(
             rows,
             self._kernel,
@@ -65,7 +75,9 @@ class KernelRidgeBase(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         if self.task_precision is not None:
             if self.graph is not None:
                 raise DataError("task_precision and graph are both given; a task precision is all there is to know")
-            return covariance_of(symmetric("task_precision", self.task_precision, n_tasks))
+            precision = symmetric("task_precision", self.task_precision, n_tasks)
+            refuse_unused(self, "coupling", beside="a task_precision", instead="put it into the matrix")
+            return covariance_of(precision)
         if self.graph is None:
             return mean_covariance(self.coupling, n_tasks)
         check_number("coupling", self.coupling, note="with a graph; 0: independent tasks")

@@ -11,7 +11,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted
 
 from taskloom.errors import DataError
-from taskloom.kernel._base_kernel import BaseKernel, scaled_gamma
+from taskloom.kernel._base_kernel import BaseKernel, refuse_unused_constants, scaled_gamma
 from taskloom.kernel._dual_problems import Array, DualProblem, solved
 from taskloom.kernel._stacked import Stacked, mixing_of, stack_rows
 from taskloom.kernel._task_kernel import task_kernel_matrix
@@ -55,11 +55,12 @@ class MultiTaskMachine(BaseEstimator):  # type: ignore[misc]
         rows = fit_rows(self, X, y=y, sample_weight=sample_weight, accept_sparse=True)
         samples = stack_rows(rows)
         self.tasks_, self.n_tasks_, self._output_ndim = rows.tasks, rows.n_tasks, rows.output_ndim
-        between = task_kernel_matrix(self.task_kernel, mu=self.mu, graph=self.graph, n_tasks=rows.n_tasks)
+        between = task_kernel_matrix(self, n_tasks=rows.n_tasks)
         assert between is not None
         self.task_covariance_ = between
         gamma = scaled_gamma(self.gamma, samples.inputs, samples.weights)
         self._kernel = BaseKernel(self.kernel, gamma, self.degree, self.coef0, self.offset)
+        refuse_unused_constants(self, "kernel")
         gram = multitask_gram(self._kernel(samples.inputs, samples.inputs), between, s=samples.tasks)
         solution = solved(self._dual_problem(gram, samples), self.tol)
         self.intercept_, self.objective_, self.dual_gap_ = solution.intercept, solution.value, solution.gap

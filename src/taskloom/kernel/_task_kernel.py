@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from taskloom.errors import DataError
-from taskloom.task_column import check_number
+from taskloom.task_column import check_number, refuse_unused
 
 __all__ = ["covariance_of", "laplacian", "mean_covariance", "symmetric", "task_kernel_matrix"]
 
@@ -71,24 +71,27 @@ def covariance_of(precision: Array) -> Array:
     return inverse
 
 
-def task_kernel_matrix(task_kernel: Any, *, mu: float, graph: ArrayLike | None, n_tasks: int | None) -> Array | None:
+def task_kernel_matrix(owner: Any, *, n_tasks: int | None) -> Array | None:
     """Kernel over tasks (T, T), or None for the mean coupling of an unknown number of tasks.
 
     Args:
-        task_kernel: ``"mean"``: 1 / mu + [s = t]; ``"graph"``: (I + L / mu)^-1 with the Laplacian L; or numbers (T, T).
-        mu: positive; large: independent tasks.
-        graph: weights (T, T) for ``"graph"``.
+        owner: machine or kernel with the parameters ``task_kernel``: ``"mean"``: 1 / mu + [s = t]; ``"graph"``:
+            (I + L / mu)^-1 with the Laplacian L; or numbers (T, T); ``mu``: positive; large: independent tasks; and
+            ``graph``: weights (T, T) for ``"graph"``.
         n_tasks: T, where it is known.
     """
+    task_kernel, graph = owner.task_kernel, owner.graph
     if graph is not None and not (isinstance(task_kernel, str) and task_kernel == "graph"):
         shown = repr(task_kernel) if isinstance(task_kernel, str) else "numbers"
         raise DataError(
             f'graph is given, but task_kernel is {shown}, which does not look at it; set task_kernel="graph", or leave '
             "graph out"
         )
+    mu = check_number("mu", owner.mu, is_open=True, note="large: independent tasks, small: one function for all")
     if not isinstance(task_kernel, str):
-        return _checked("task_kernel", task_kernel, n_tasks)
-    check_number("mu", mu, is_open=True, note="large: independent tasks, small: one function for all")
+        matrix = _checked("task_kernel", task_kernel, n_tasks)
+        refuse_unused(owner, "mu", beside="a task_kernel of numbers", instead='set task_kernel="mean" or "graph"')
+        return matrix
     if task_kernel == "mean":
         return None if n_tasks is None else np.eye(n_tasks) + 1 / mu
     if task_kernel == "graph":

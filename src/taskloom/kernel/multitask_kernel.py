@@ -10,9 +10,9 @@ from scipy.sparse import issparse
 from sklearn.gaussian_process.kernels import Kernel as GaussianProcessKernel
 
 from taskloom.errors import DataError, TaskError
-from taskloom.kernel._base_kernel import BaseKernel, Kernel, scaled_gamma
+from taskloom.kernel._base_kernel import BaseKernel, Kernel, refuse_unused_constants, scaled_gamma
 from taskloom.kernel._task_kernel import task_kernel_matrix
-from taskloom.task_column import refuse_several_tables
+from taskloom.task_column import refuse_several_tables, refuse_unused
 
 __all__ = ["MultiTaskKernel"]
 
@@ -36,10 +36,12 @@ class MultiTaskKernel(GaussianProcessKernel):  # type: ignore[misc]
         base: name of a kernel of ``sklearn.metrics.pairwise``, or a function of two tables, such as a kernel of
             ``sklearn.gaussian_process.kernels``; default ``"rbf"``.
         task_kernel: ``"mean"`` (default), ``"graph"``, or B itself, (T, T), positive semi-definite.
-        mu: how free the tasks are, positive; default 1.
+        mu: how free the tasks are, positive, for ``"mean"`` and ``"graph"`` only; default 1.
         graph: weights between tasks, (T, T), not negative, for ``"graph"``, and only for that.
-        tasks: which labels the rows of B or of the graph belong to, (T,); default 0, 1, ..., T - 1.
+        tasks: which labels the rows of B or of the graph belong to, (T,); default 0, 1, ..., T - 1. Not for ``"mean"``,
+            which takes every label.
         gamma, degree, coef0: constants of the base kernel, as in scikit-learn; gamma None is 1 / (number of columns).
+            They are refused beside kernels without them.
         offset: constant added to the base kernel, at least 0; 1.0 gives tasks offsets of their own, coupled as the
             functions are (machines of libsvm have one intercept for all).
         task_feature: position of the task column; default 0, where ``stack_tasks`` puts it.
@@ -101,7 +103,9 @@ class MultiTaskKernel(GaussianProcessKernel):  # type: ignore[misc]
         rows, s = self._split(X)
         others, t = (rows, s) if Y is None else self._split(Y)
         gamma = scaled_gamma(self.gamma, rows, np.ones(len(rows)))
-        values = BaseKernel(self.base, gamma, self.degree, self.coef0, self.offset)(rows, others)
+        kernel = BaseKernel(self.base, gamma, self.degree, self.coef0, self.offset)
+        refuse_unused_constants(self, "base")
+        values = kernel(rows, others)
         values *= self._between(s, t)
         return (values, np.empty((*values.shape, 0))) if eval_gradient else values
 
@@ -140,8 +144,9 @@ class MultiTaskKernel(GaussianProcessKernel):  # type: ignore[misc]
     def _between(self, s: Array, t: Array) -> Array:
         """Kernel over tasks for every pair of rows, (n, m)."""
         n_tasks = None if self.tasks is None else len(np.asarray(self.tasks))
-        matrix = task_kernel_matrix(self.task_kernel, mu=self.mu, graph=self.graph, n_tasks=n_tasks)
+        matrix = task_kernel_matrix(self, n_tasks=n_tasks)
         if isinstance(self.task_kernel, str) and self.task_kernel == "mean":
+            refuse_unused(self, "tasks", beside='task_kernel="mean"', instead="set another task_kernel")
             same: Array = (s[:, None] == t) + 1 / self.mu
             return same
         assert matrix is not None

@@ -29,10 +29,11 @@ class MultiTaskKernelRidge(KernelRidgeBase):
         alpha: strength of the penalty, positive; default 0.1. scikit-learn's ``KernelRidge`` has n alpha in its place.
         kernel: name of a kernel of ``sklearn.metrics.pairwise`` or a function of two tables; default ``"rbf"``.
         coupling: positive; 1 for independent tasks; default 10. With a graph: at least 0, and 0 for independent tasks.
+            Not beside a ``task_precision``.
         graph: weights between tasks, (T, T), not negative, in the order of ``tasks_``; default none.
         task_precision: Q itself, (T, T), positive definite; default none.
         gamma: a number, ``"scale"`` (1 / (d var(X))), ``"auto"`` or None (1 / d, default).
-        degree, coef0: constants of the polynomial and sigmoid kernel.
+        degree, coef0: constants of the polynomial and sigmoid kernel; as gamma, refused beside kernels without them.
         fit_intercept: whether each task has an intercept, which is not penalised; default True.
         loss_weights: ``"sample"`` (default), ``"task"`` or T positive numbers; see
             :func:`taskloom.task_column.loss_factors`.

@@ -26,7 +26,7 @@ from taskloom.regularised.data import Solution, TaskData
 from taskloom.regularised.moments import MomentRisk
 from taskloom.regularised.risk import SquaredRisk
 from taskloom.regularised.solve import largest_alpha, path, solve
-from taskloom.task_column import TaskRows, TaskStratifiedKFold, check_flag, check_whole, loss_factors
+from taskloom.task_column import TaskRows, TaskStratifiedKFold, check_flag, check_whole, loss_factors, refuse_unused
 
 __all__ = ["PathCV"]
 
@@ -94,6 +94,8 @@ class PathCV(TaskRegressor, TaskLinearModel):
         self.alphas_ = self._path(rows, data)
         sums = FoldSums.of(rows, fit_intercept=bool(self.fit_intercept))
         folds = list(self._folds(rows))
+        if self.one_standard_error and len(folds) < 2:
+            raise DataError("one_standard_error=True, but cv gives one fold, of which there is none; give two or more")
         found = Parallel(n_jobs=self.n_jobs)(delayed(self._errors)(rows, is_training, sums) for is_training in folds)
         self.mse_path_ = np.column_stack([errors for errors, _ in found])
         self._report(sum(number for _, number in found))
@@ -104,6 +106,7 @@ class PathCV(TaskRegressor, TaskLinearModel):
     def _path(self, rows: TaskRows, data: TaskData) -> Array:
         """The strengths, decreasing."""
         if self.alphas is not None:
+            refuse_unused(self, "n_alphas", "eps", beside="alphas", instead="leave out alphas")
             given = np.array([check_number("alphas", one, is_open=True) for one in np.ravel(self.alphas).tolist()])
             if not len(given):
                 raise DataError("alphas is empty; expected at least one positive number, or None")
@@ -186,7 +189,7 @@ class PathCV(TaskRegressor, TaskLinearModel):
         means = self.mse_path_.mean(axis=1)
         best = int(np.argmin(means))
         n_folds = self.mse_path_.shape[1]
-        if self.one_standard_error and n_folds > 1:
+        if self.one_standard_error:
             most = means[best] + self.mse_path_[best].std(ddof=1) / np.sqrt(n_folds)
             best = int(np.argmax(means <= most))  # strengths decrease: the first is the largest
         return float(self.alphas_[best])

@@ -295,14 +295,16 @@ class TaskClassifier(ClassifierMixin):  # type: ignore[misc]
         if self.single_class not in ("error", "constant"):
             raise DataError(f'single_class={self.single_class!r}; expected "error" or "constant"')
         assert rows.classes is not None
-        is_single = rows.of_one_class
-        if len(rows.classes) < 2 or (self.fit_intercept and is_single.all()):
+        # without intercepts one class has a best value, and is left out only where that is asked for
+        is_looked_at = bool(self.fit_intercept) or self.single_class == "constant"
+        is_single = rows.of_one_class & is_looked_at
+        if len(rows.classes) < 2 or (is_looked_at and (is_single | ~rows.observed).all()):
             raise TaskError(
                 f"y has one class only in every task (found {rows.classes.tolist()}); expected a task with two classes"
             )
         self.classes_ = rows.classes
         self._constants = np.zeros(rows.n_tasks)
-        if not (self.fit_intercept and is_single.any()):
+        if not is_single.any():
             return rows
         if self.single_class == "error":
             raise TaskError(

@@ -28,7 +28,7 @@ from taskloom.linear.base import TaskClassifier, TaskRegressor, check_number
 from taskloom.regularised.data import Solution
 from taskloom.regularised.penalties.coupling import TaskCoupling
 from taskloom.regularised.penalties.spectral_box import SpectralBox
-from taskloom.task_column import TaskRows, check_flag, check_whole
+from taskloom.task_column import TaskRows, check_flag, check_whole, refuse_unused
 
 __all__ = ["ClusteredTasks", "ClusteredTasksClassifier"]
 
@@ -75,10 +75,19 @@ class _ClusteredTasks(CoupledModel):
 
     def _fit(self, rows: TaskRows, data: Any) -> Solution:
         self._known = None if self.clusters is None else _known_clusters(self.clusters, rows.tasks, self.n_clusters)
-        n_starts = check_whole("n_init", self.n_init)
-        if check_flag("relaxation", self.relaxation) or self._known is not None:
+        n_starts, is_relaxed = check_whole("n_init", self.n_init), check_flag("relaxation", self.relaxation)
+        self._refuse_unused()
+        if is_relaxed or self._known is not None:
             return super()._fit(rows, data)
         return self._search(rows, data, n_starts)
+
+    def _refuse_unused(self) -> None:
+        if self.formulation == "cmtl":
+            refuse_unused(self, "eps_mean", beside='formulation="cmtl"', instead="set eps_between")
+        if self._known is not None:
+            refuse_unused(self, "relaxation", "n_init", beside="clusters", instead="leave out clusters")
+        elif self.relaxation:
+            refuse_unused(self, "n_init", beside="relaxation=True", instead="set relaxation=False")
 
     def _search(self, rows: TaskRows, data: Any, n_starts: int) -> Solution:
         """Clusters and coefficients by turns, from the relaxation and from random clusters."""
@@ -203,10 +212,11 @@ class ClusteredTasks(TaskRegressor, _ClusteredTasks):
         clusters: the known clusters: one label per task in the order of the sorted task labels, or a mapping from task
             labels; None (default): find them.
         formulation: ``"jacob"`` (default), the penalty above; ``"cmtl"``: without ``eps_mean``, which is as
-            ``eps_between`` then. The field writes ``rho_1 tr(A (I - M) A') + rho_2 ||A||^2``: that is
-            ``eps_between = 2 rho_2`` and ``eps_within = 2 (rho_1 + rho_2)``. cASO has the same coefficients.
+            ``eps_between`` then, and not to be given. The field writes ``rho_1 tr(A (I - M) A') + rho_2 ||A||^2``: that
+            is ``eps_between = 2 rho_2`` and ``eps_within = 2 (rho_1 + rho_2)``. cASO has the same coefficients.
         relaxation: whether unknown clusters are found by the convex relaxation (default), or by turns.
-        n_init: clusters to begin the turns with: those of the relaxation, and random ones; default 10.
+        n_init: clusters to begin the turns with: those of the relaxation, and random ones; default 10. It is refused
+            where there are no turns.
         task_feature, fit_intercept, loss_weights, tol, warm_start, unknown_task: as in :class:`MeanRegularized`.
         max_iter: iterations at most.
 

@@ -56,11 +56,11 @@ class _GraphRegularized(CoupledModel):
         alpha = check_number("alpha", self.alpha)
         coupling = check_number("coupling", self.coupling)
         alpha_l1 = check_number("alpha_l1", self.alpha_l1)
-        along_edges = _coupling(self.graph, n_tasks, alpha=alpha, coupling=coupling) if alpha > 0 else None
+        along_edges = _coupling(self.graph, n_tasks, alpha=alpha, coupling=coupling)
         if alpha_l1 == 0:
-            return along_edges
+            return along_edges if alpha > 0 else None
         entries = EntryNorm(alpha_l1)
-        return entries if along_edges is None else with_coupling(entries, along_edges)
+        return with_coupling(entries, along_edges) if alpha > 0 else entries
 
 
 def _coupling(graph: Any, n_tasks: int, *, alpha: float, coupling: float) -> TaskCoupling:

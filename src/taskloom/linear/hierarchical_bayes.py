@@ -27,7 +27,15 @@ from taskloom.linear._task_posteriors import (
     summarise,
 )
 from taskloom.linear.base import TaskRegressor, check_number
-from taskloom.task_column import TaskRows, check_flag, check_whole, fit_rows, predict_rows
+from taskloom.task_column import (
+    TaskRows,
+    check_deviation,
+    check_flag,
+    check_whole,
+    fit_rows,
+    predict_rows,
+    refuse_unused,
+)
 
 __all__ = ["HierarchicalBayes"]
 
@@ -208,6 +216,8 @@ class HierarchicalBayes(TaskRegressor, BaseEstimator):  # type: ignore[misc]
         check_whole("max_iter", self.max_iter)
         check_number("tol", self.tol, is_open=True)
         check_number("prior_tasks", self.prior_tasks, note="0: a flat prior of the mean")
+        if self.start is not None and not self.optimise:
+            refuse_unused(self, "covariance", beside="a start that is kept", instead="set optimise=True")
 
     def _with_ones(self, design: Any) -> Array:
         return np.column_stack([design, np.ones(len(design))]) if self.fit_intercept else np.asarray(design)
@@ -322,12 +332,13 @@ class HierarchicalBayes(TaskRegressor, BaseEstimator):  # type: ignore[misc]
         Args:
             X: rows as in ``fit``.
             return_std: also return the standard deviation.
-            include_noise: of a new label (default), or of ``x . a_t`` alone.
+            include_noise: of a new label (default), or of ``x . a_t`` alone; matters to deviations only.
 
         Returns:
             (m,), or (m, T) after a y of that shape; with ``return_std`` two of them.
         """
         check_is_fitted(self)
+        return_std = check_deviation(return_std, include_noise)
         rows = predict_rows(self, X, unknown_task=self.unknown_task)
         design = self._with_ones(rows.design)
         means = np.vstack([self._means, self.prior_.mean])  # position -1: the prior

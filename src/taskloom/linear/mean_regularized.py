@@ -163,8 +163,9 @@ class MeanRegularizedClassifier(TaskClassifier, _MeanRegularized):
         coupling: strength on deviations from the mean relative to that on the mean, positive; default 10.
         task_feature, fit_intercept, loss_weights, tol, warm_start, unknown_task: as in :class:`MeanRegularized`.
         max_iter: Newton steps at most.
-        single_class: what to do with a task whose labels are all of one class, if there are intercepts: ``"error"``
-            (default), or ``"constant"``: the task is left out of the loss and predicts that class.
+        single_class: what to do with a task whose labels are all of one class: ``"error"`` (default): refuse it if
+            there are intercepts, since its own has no finite best value; ``"constant"``: leave it out of the loss, and
+            predict that class.
 
     Attributes:
         classes_: the two labels; ``decision_function`` is positive for the second.

@@ -16,7 +16,7 @@ from taskloom.regularised.data import Solution
 from taskloom.regularised.penalties.entry import EntryNorm
 from taskloom.regularised.penalties.part_sum import PartSum
 from taskloom.regularised.penalties.trace import Trace, TraceBall
-from taskloom.task_column import TaskRows
+from taskloom.task_column import TaskRows, refuse_unused
 
 __all__ = ["SparseLowRank", "SparseLowRankClassifier"]
 
@@ -54,6 +54,7 @@ class _SparseLowRank(TwoPartModel):
         trace = check_number("alpha_trace", self.alpha_trace)
         if self.tau is not None:
             tau = check_number("tau", self.tau)
+            refuse_unused(self, "alpha_trace", beside=f"tau={tau:g}", instead="leave out tau")
             if sparse == 0:
                 return None
             return PartSum((EntryNorm(sparse), TraceBall(tau))) if tau > 0 else EntryNorm(sparse)

@@ -2,9 +2,11 @@
 
 from taskloom.task_column._factors import loss_factors as loss_factors
 from taskloom.task_column._numbers import read_table as read_table
+from taskloom.task_column._parameters import check_deviation as check_deviation
 from taskloom.task_column._parameters import check_flag as check_flag
 from taskloom.task_column._parameters import check_number as check_number
 from taskloom.task_column._parameters import check_whole as check_whole
+from taskloom.task_column._parameters import refuse_unused as refuse_unused
 from taskloom.task_column._several_tables import describe_several_tables as describe_several_tables
 from taskloom.task_column._several_tables import refuse_several_tables as refuse_several_tables
 from taskloom.task_column._validate import PredictRows as PredictRows
@@ -35,6 +37,7 @@ __all__ = [
     "TaskStandardScaler",
     "TaskStratifiedKFold",
     "balanced_weights",
+    "check_deviation",
     "check_flag",
     "check_number",
     "check_whole",
@@ -49,6 +52,7 @@ __all__ = [
     "predict_rows",
     "read_table",
     "refuse_several_tables",
+    "refuse_unused",
     "stack_tasks",
     "task_scores",
     "unstack_tasks",

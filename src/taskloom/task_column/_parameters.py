@@ -1,15 +1,20 @@
-"""Parameters of estimators as flags or numbers in their range, or an error that says which it is and its range."""
+"""Parameters of estimators as flags or numbers in their range, or an error that says which it is and its range.
+
+A parameter of which nothing would come is refused too (:func:`refuse_unused`): who sets it expects something else.
+"""
 
 from __future__ import annotations
 
+import inspect
 import math
+import reprlib
 from typing import Any
 
 import numpy as np
 
 from taskloom.errors import DataError
 
-__all__ = ["check_flag", "check_number", "check_whole"]
+__all__ = ["check_deviation", "check_flag", "check_number", "check_whole", "refuse_unused"]
 
 
 def check_flag(name: str, value: Any, *, note: str = "") -> bool:
@@ -95,3 +100,52 @@ def check_whole(name: str, value: Any, *, least: int = 1, note: str = "") -> int
     if not is_whole or value < least:
         raise DataError(f"{name}={value!r}; expected a whole number of at least {least}{note and f' ({note})'}")
     return int(value)
+
+
+def refuse_unused(estimator: Any, *names: str, beside: str, instead: str = "") -> None:
+    """Refuse parameters that were set though nothing comes of them. At its default a parameter was not set.
+
+    Args:
+        estimator: whose parameters they are.
+        names: of the parameters.
+        beside: what makes them useless, for the message.
+        instead: what else to do, for the message.
+
+    Raises:
+        DataError: one of them is not what the signature has.
+
+    Example:
+        >>> from sklearn.linear_model import Ridge
+        >>> refuse_unused(Ridge(), "max_iter", "solver", beside="n=2")
+        >>> refuse_unused(Ridge(max_iter=5), "max_iter", beside="n=2", instead="solve by iterations")
+        Traceback (most recent call last):
+        taskloom.errors.DataError: max_iter=5 does nothing beside n=2; leave it out, or solve by iterations
+    """
+    parameters = inspect.signature(type(estimator)).parameters
+    for name in names:
+        value = getattr(estimator, name)
+        if name in parameters and not np.array_equal(value, parameters[name].default):
+            shown = " ".join(reprlib.repr(value).split())
+            raise DataError(f"{name}={shown} does nothing beside {beside}; leave it out{instead and f', or {instead}'}")
+
+
+def check_deviation(return_std: Any, include_noise: Any) -> bool:
+    """Whether ``predict`` is asked for standard deviations, which alone have or have not the noise.
+
+    Args:
+        return_std: argument of ``predict``.
+        include_noise: argument of ``predict``.
+
+    Raises:
+        DataError: no flags, or deviations without noise where none are asked for.
+
+    Example:
+        >>> check_deviation(True, False), check_deviation(False, True)
+        (True, False)
+    """
+    has_deviation, has_noise = check_flag("return_std", return_std), check_flag("include_noise", include_noise)
+    if not (has_deviation or has_noise):
+        raise DataError(
+            "include_noise=False does nothing beside return_std=False; leave it out, or set return_std=True"
+        )
+    return has_deviation

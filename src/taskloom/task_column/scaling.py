@@ -74,6 +74,10 @@ class TaskStandardScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         validate_data(self, X, skip_check_array=True, reset=True)
         if self.unknown_task not in ("error", "mean"):
             raise DataError(f'unknown_task={self.unknown_task!r}; expected "error" or "mean"')
+        if self.per_task and self.task_feature is None:
+            raise DataError(
+                "per_task=True does nothing beside task_feature=None; leave it out, or name the task column"
+            )
         labels = None
         if self.task_feature is not None:
             X, labels = take_column(X, self.task_feature)
@@ -98,10 +102,9 @@ class TaskStandardScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             the task labels are text.
         """
         check_is_fitted(self)
-        is_per_task = self.per_task and self.task_feature is not None
-        found = predict_rows(self, X, unknown_task=self.unknown_task if is_per_task else "mean")
+        found = predict_rows(self, X, unknown_task=self.unknown_task if self.per_task else "mean")
         mean, scale = self.mean_, self.scale_
-        if is_per_task:
+        if self.per_task:
             assert found.positions is not None
             # the last row, which -1 picks, is for tasks that were not seen
             mean = np.vstack([self.task_mean_, self.mean_])[found.positions]
