@@ -81,12 +81,44 @@ def test_a_shared_row_is_left_out_of_all_tasks() -> None:
     assert model.mse_path_[0, 0] == pytest.approx(np.mean(squares))
 
 
+@pytest.mark.parametrize("average", ["micro", "macro"])
+@pytest.mark.parametrize("fit_intercept", [False, True])
+def test_a_row_with_missing_labels_is_left_out_of_all_tasks(fit_intercept: bool, average: str) -> None:
+    """Against fits of the other rows; loss_weights brings the weight of a label back to what it was."""
+    targets = np.column_stack([Y, Y + FEATURES[:, 1], -Y])
+    targets[np.random.default_rng(6).uniform(size=targets.shape) < 0.4] = np.nan
+    is_there = ~np.isnan(targets)
+    errors = np.full(targets.shape, np.nan)
+    for left_out in np.flatnonzero(is_there.any(axis=1)):
+        kept = np.arange(35) != left_out
+        weights = is_there[kept].sum(axis=0) * 3 / is_there.sum()
+        model = MeanRegularized(0.05, coupling=30.0, loss_weights=weights, fit_intercept=fit_intercept)
+        model.fit(FEATURES[kept], targets[kept])
+        errors[left_out] = targets[left_out] - model.predict(FEATURES[[left_out]])[0]
+    by_task = np.nanmean(errors**2, axis=0)
+    model = MeanRegularizedCV([0.05], couplings=[30.0], average=average, fit_intercept=fit_intercept)
+    model.fit(FEATURES, targets)
+    expected = np.nanmean(errors**2) if average == "micro" else by_task.mean()
+    assert model.mse_path_[0, 0] == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("has_gaps", [False, True])
 @pytest.mark.parametrize("criterion", ["loo", "gcv"])
-def test_errors_that_tasks_share_are_no_reason_to_couple_them(criterion: str) -> None:
+def test_errors_that_tasks_share_are_no_reason_to_couple_them(criterion: str, has_gaps: bool) -> None:
     """The labels of other tasks predict the label of a row, but a new row comes without labels."""
     rng = np.random.default_rng(0)
     features, coef = rng.normal(size=(40, 60)), rng.normal(size=(60, 4)) * np.geomspace(1, 0.1, 60)[:, None]
     targets = features @ coef + 2 * rng.normal(size=(40, 1))
+    if has_gaps:  # where a task lacks labels, others may tell about it: some coupling is right, and gains little
+        targets[::7, 1] = np.nan
+        rows, tasks = np.nonzero(~np.isnan(targets))
+        long = MeanRegularizedCV(criterion=criterion, task_feature=0)
+        long.fit(np.column_stack([tasks, features[rows]]), targets[rows, tasks])
+        wide = MeanRegularizedCV(criterion=criterion).fit(features, targets)
+        for model, least in ((long, 0.0), (wide, 0.95)):
+            best = model.mse_path_.min(axis=1)
+            assert least < best.min() / best[0] < least + 0.6
+        return
     assert MeanRegularizedCV(criterion=criterion).fit(features, targets).coupling_ == 1.0
     of_labels = MeanRegularizedCV(criterion=criterion, task_feature=0)
     of_labels.fit(np.column_stack([np.tile(np.arange(4), 40), np.repeat(features, 4, axis=0)]), targets.ravel())

@@ -11,7 +11,7 @@ from taskloom.errors import DataError
 from taskloom.linear._coupled import CoupledModel
 from taskloom.linear.base import TaskRegressor, check_number
 from taskloom.regularised.coupled.centred import Centred
-from taskloom.regularised.coupled_ridge import generalised_errors, leave_one_out
+from taskloom.regularised.coupled_errors import generalised_errors, leave_one_out
 from taskloom.regularised.data import Solution, TaskData
 from taskloom.regularised.penalties.coupling import TaskCoupling
 from taskloom.task_column import TaskRows, check_flag
@@ -29,17 +29,16 @@ class MeanRegularizedCV(TaskRegressor, CoupledModel):
 
     The error at a sample of the fit without it follows from one fit and the leverages, so that every pair of strengths
     costs one solution. The loss weights are those of all samples throughout; a sample of weight 3 stands for three
-    samples, one of which is left out. Where tasks share their rows and no label is missing, a whole row is left out:
-    its other labels would tell about the one to be predicted, as those of a new row cannot. With missing labels single
-    ones are left out, which favours large couplings where the errors of tasks go together. The largest coupling of the
-    grid is close to one common vector, 1 is independent ridge: which is chosen says how alike the tasks are.
+    samples, one of which is left out. Where y has a column per task, a whole row is left out, with all the labels it
+    has: they would tell about the one to be predicted, as those of a new row cannot. The largest coupling of the grid
+    is close to one common vector, 1 is independent ridge: which is chosen says how alike the tasks are.
 
     Args:
         alphas: values of ``alpha`` to try, positive; None (default): 25 values from 10 to 1e-5 times the largest
             eigenvalue of the mean Gram matrix.
         couplings: values of ``coupling`` to try, positive; default 1, 3, 10, 30, 100.
         criterion: ``"loo"`` (default), leave-one-out; ``"gcv"``, generalised cross-validation, which has the mean
-            leverage for that of each sample.
+            leverage for that of each sample (the mean leverages of tasks in each other, where they share rows).
         average: ``"micro"`` (default): mean over samples; ``"macro"``: mean over tasks of their means.
         one_standard_error: instead of the best pair, take its coupling with the largest ``alpha`` whose error is within
             one standard error of the best.
@@ -122,7 +121,8 @@ class MeanRegularizedCV(TaskRegressor, CoupledModel):
         """Mean squared error of prediction, and its standard error."""
         penalty = TaskCoupling.to_mean(rows.n_tasks, alpha=alpha, coupling=coupling)
         copies = tuple(np.maximum(weight, 1.0) for weight in rows.sample_weights)
-        errors = (leave_one_out if self.criterion == "loo" else generalised_errors)(centred, penalty, copies=copies)
+        predict = leave_one_out if self.criterion == "loo" else generalised_errors
+        errors = predict(centred, penalty, places=rows.rows, copies=copies)
         squares, weights = [], []
         for own, weight in zip(errors, rows.sample_weights, strict=True):
             known = np.isfinite(own)  # the only sample of a task says nothing about its intercept

@@ -13,20 +13,18 @@ from dataclasses import dataclass
 import numpy as np
 
 from taskloom.regularised.coupled.centred import Centred
-from taskloom.regularised.coupled.choice import LinearMethod, choose, choose_direct
+from taskloom.regularised.coupled.choice import LinearMethod, choose
 from taskloom.regularised.coupled.conjugate_gradient import ConjugateGradient
 from taskloom.regularised.coupled.row_products import RowProducts
-from taskloom.regularised.coupled.shared_basis import SharedBasis
 from taskloom.regularised.data import Array, Solution, TaskData
 from taskloom.regularised.penalties.coupling import TaskCoupling
 
-__all__ = ["generalised_errors", "is_definite_along", "leave_one_out", "solve_coupled_ridge"]
+__all__ = ["is_definite_along", "solve_coupled_ridge"]
 
 REFINEMENTS = 3
 EXACT = 1e-15  # gap relative to the risk without coefficients at which no refinement is tried
 DEFINITE = 1e-10  # smallest eigenvalue over largest above which a matrix counts as invertible
 MOST_FREE = 2000  # rows of that matrix; beyond, nobody looks
-ALL_OF_IT = 1e-10  # a sample with a leverage this near to 1 says nothing about itself
 
 
 @dataclass(frozen=True)
@@ -140,94 +138,3 @@ def is_definite_along(data: TaskData, coupling: TaskCoupling) -> bool:
     grams = np.broadcast_to(rows.grams, (data.n_tasks, *rows.grams.shape[1:]))
     levels = np.linalg.eigvalsh(np.einsum("tk,tl,tde->kdle", free, free, grams).reshape(size, size))
     return bool(levels[0] > DEFINITE * levels[-1])
-
-
-def leave_one_out(
-    rows: Centred, coupling: TaskCoupling, *, copies: tuple[Array, ...] | None = None
-) -> tuple[Array, ...]:
-    """Error at every sample of the fit without it, from one fit: ``e_i / (1 - h_i)`` with h_i the leverage.
-
-    Where all tasks share their samples, a sample is left out of all tasks: the other labels of a row would tell about
-    the one that is to be predicted, which those of a new row cannot. All other weights stay what they are. A sample
-    without which nothing is left to fit its intercept gets NaN.
-
-    Args:
-        rows: least squares of the tasks; use one object for many couplings, since it keeps what they have in common.
-        coupling: Q with the strength in it.
-        copies: how many equal samples each one stands for, T vectors (n_t,) of at least 1: one of them is left out.
-
-    Returns:
-        T vectors ``y_ti - prediction without sample i``, shape (n_t,).
-
-    Example:
-        >>> X, y, w = np.ones((3, 1)), np.array([0.0, 1.0, 2.0]), np.ones(3)
-        >>> rows = Centred.of(TaskData((X,), (y,), (w,), fit_intercept=False))
-        >>> leave_one_out(rows, TaskCoupling.to_mean(1, alpha=1.0, coupling=1.0))  # the second: 1 - (0 + 2) / 3
-        (array([-1.        ,  0.33333333,  1.66666667]),)
-    """
-    residuals, leverages = _residuals_and_leverages(rows, coupling)
-    counts = copies or tuple(np.ones(len(own)) for own in residuals)
-    if rows.data.is_shared:
-        return _by_direction(residuals, leverages[0] / counts[0][:, None], coupling)
-    triples = zip(residuals, leverages, counts, strict=True)
-    return tuple(_over(own, 1 - leverage / count) for own, leverage, count in triples)
-
-
-def generalised_errors(
-    rows: Centred, coupling: TaskCoupling, *, copies: tuple[Array, ...] | None = None
-) -> tuple[Array, ...]:
-    """The same with the mean leverage of all samples for that of each: generalised cross-validation.
-
-    Where all tasks share their samples there is a mean for each direction of the coupling.
-
-    Args:
-        rows: least squares of the tasks.
-        coupling: Q with the strength in it.
-        copies: how many equal samples each one stands for.
-
-    Returns:
-        T vectors, shape (n_t,).
-
-    Example:
-        >>> X, y, w = np.ones((3, 1)), np.array([0.0, 1.0, 2.0]), np.ones(3)
-        >>> rows = Centred.of(TaskData((X,), (y,), (w,), fit_intercept=False))
-        >>> generalised_errors(rows, TaskCoupling.to_mean(1, alpha=1.0, coupling=1.0))
-        (array([-1.        ,  0.33333333,  1.66666667]),)
-    """
-    residuals, leverages = _residuals_and_leverages(rows, coupling)
-    if rows.data.is_shared:
-        total = float(len(residuals[0])) if copies is None else float(copies[0].sum())
-        means = leverages[0].sum(axis=0) / total
-        return _by_direction(residuals, np.broadcast_to(means, leverages[0].shape), coupling)
-    number = sum(len(own) for own in residuals) if copies is None else sum(float(one.sum()) for one in copies)
-    mean = sum(float(one.sum()) for one in leverages) / number
-    return tuple(_over(own, np.full(len(own), 1 - mean)) for own in residuals)
-
-
-def _residuals_and_leverages(rows: Centred, coupling: TaskCoupling) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
-    """By task, shapes (n_t,); where all tasks share their samples, one array of leverages (n, k + 1) by direction."""
-    method = choose_direct(rows, coupling)
-    A = method.solve(rows.right_hand_sides)
-    A += method.solve(rows.descent(A) - coupling.times(A))
-    if isinstance(method, SharedBasis):
-        weights = rows.data.weights[0] if rows.intercept == "task" else np.zeros(len(rows.data.weights[0]))
-        return rows.residuals(A), (method.leverages_along() + (weights / (weights.sum() or 1.0))[:, None],)
-    leverages = method.leverages()
-    if rows.intercept == "task":
-        shares = (weights / weights.sum() for weights in rows.data.weights)
-        leverages = tuple(leverage + share for leverage, share in zip(leverages, shares, strict=True))
-    return rows.residuals(A), leverages
-
-
-def _by_direction(residuals: tuple[Array, ...], leverages: Array, coupling: TaskCoupling) -> tuple[Array, ...]:
-    """Residuals of rows divided by what is left of each direction of the coupling, T vectors (n,)."""
-    along, beside = coupling.split(np.column_stack(residuals))
-    left = 1 - leverages
-    left = np.where(left > ALL_OF_IT, left, np.nan)
-    errors: Array = (along / left[:, :-1]) @ coupling.vectors.T + beside / left[:, -1:]
-    return tuple(errors.T)
-
-
-def _over(residuals: Array, left: Array) -> Array:
-    found: Array = np.divide(residuals, left, out=np.full(len(left), np.nan), where=left > ALL_OF_IT)
-    return found

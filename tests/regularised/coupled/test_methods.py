@@ -59,6 +59,24 @@ def test_leverages(ragged: Any, method: Any) -> None:
         np.testing.assert_allclose(found, expected, atol=1e-10)
 
 
+@pytest.mark.parametrize("method", DIRECT, ids=lambda one: one.__name__)
+def test_leverages_in_each_other(ragged: Any, method: Any) -> None:
+    """Change of the fitted value of one sample with the target of another, for one sample of each task."""
+    rows = Centred.of(ragged.data)
+    solver = method(rows, ragged.coupling)
+    sizes = [len(weights) for weights in ragged.data.weights]
+    starts = np.cumsum([0, *sizes])
+    samples = np.array([[0, 1, 0], [2, 3, 4]])[:, : len(sizes)] % sizes
+    blocks = solver.blocks(starts[: len(sizes)] + samples)
+    for group, block in zip(samples, blocks, strict=True):
+        for t, second in enumerate(group):
+            R = np.zeros((ragged.data.n_features, ragged.data.n_tasks))
+            R[:, t] = rows.scaled_rows(t)[second]
+            fitted = solver.solve(R)
+            expected = [rows.scaled_rows(s)[first] @ fitted[:, s] for s, first in enumerate(group)]
+            np.testing.assert_allclose(block[:, t], expected, atol=1e-10)
+
+
 def test_leverages_of_the_shared_basis(shared: Any) -> None:
     solver = SharedBasis(Centred.of(shared.data), shared.coupling)
     for found, expected in zip(solver.leverages(), leverages_by_differences(shared, solver), strict=True):

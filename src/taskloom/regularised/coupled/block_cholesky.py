@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+from itertools import product
+
 import numpy as np
+from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 
 from taskloom.regularised.coupled.centred import Centred
@@ -46,11 +50,29 @@ class BlockCholesky:
 
     def leverages(self) -> tuple[Array, ...]:
         """Weight of each sample in its own fitted value, without the part of the intercept."""
-        n_tasks, n_features = self.shape
-        inverse = cho_solve(self.factor, np.eye(n_tasks * n_features), check_finite=False)
-        found = []
-        for task in range(n_tasks):
-            place = slice(task * n_features, (task + 1) * n_features)
-            scaled = self.rows.scaled_rows(task)
-            found.append(np.einsum("nd,nd->n", scaled @ inverse[place, place], scaled))
-        return tuple(found)
+        scaled = [self.rows.scaled_rows(task) for task in range(self.shape[0])]
+        return tuple(np.einsum("nd,nd->n", own @ self._inverse[task, :, task], own) for task, own in enumerate(scaled))
+
+    def blocks(self, groups: NDArray[np.intp]) -> Array:
+        """Weights of samples (G, m) in each other's fitted values, (G, m, m)."""
+        tasks, scaled, spread = self._samples
+        found = np.empty((*groups.shape, groups.shape[1]))
+        for first, second in product(range(groups.shape[1]), repeat=2):
+            s, t = groups[:, first], groups[:, second]
+            found[:, first, second] = np.einsum("gd,gd->g", spread[s, tasks[t]], scaled[t])
+        return found
+
+    @cached_property
+    def _inverse(self) -> Array:
+        """Shape (T, d, T, d)."""
+        identity = np.eye(self.shape[0] * self.shape[1])
+        inverse: Array = cho_solve(self.factor, identity, check_finite=False).reshape(*self.shape, *self.shape)
+        return inverse
+
+    @cached_property
+    def _samples(self) -> tuple[NDArray[np.intp], Array, Array]:
+        """Tasks (N,), centred rows times the roots of their weights (N, d), and these times the inverse (N, T, d)."""
+        scaled = [self.rows.scaled_rows(task) for task in range(self.shape[0])]
+        tasks = np.repeat(np.arange(len(scaled)), [len(own) for own in scaled])
+        spread = [np.tensordot(own, self._inverse[task], axes=1) for task, own in enumerate(scaled)]
+        return tasks, np.concatenate(scaled), np.concatenate(spread)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Protocol, TypeAlias
 
+import numpy as np
+from numpy.typing import NDArray
 from scipy.sparse import issparse
 
 from taskloom.regularised.coupled.block_cholesky import BlockCholesky
@@ -36,6 +38,14 @@ class DirectMethod(LinearMethod, Protocol):
         """Weights by task, without the part of the intercept."""
         ...
 
+    def blocks(self, groups: NDArray[np.intp]) -> Array:
+        """Weights of samples in each other's fitted values, times the roots of their own weights, (G, m, m).
+
+        Args:
+            groups: (G, m) positions of samples of different tasks among the samples of all tasks.
+        """
+        ...
+
 
 Direct: TypeAlias = type[SharedBasis] | type[BlockCholesky] | type[LowRank] | type[Dual]
 Costs: TypeAlias = dict[Direct, tuple[float, float]]
@@ -65,7 +75,7 @@ def _quickest_direct(rows: Centred, coupling: TaskCoupling) -> Direct | None:
     return None if method is None or costs[method] > min(_iterative_costs(rows, coupling)) else method
 
 
-def choose_direct(rows: Centred, coupling: TaskCoupling) -> DirectMethod:
+def choose_direct(rows: Centred, coupling: TaskCoupling) -> SharedBasis | DirectMethod:
     """The method with the fewest operations among those that give leverages."""
     costs = _direct_costs(rows, coupling)
     return min(costs, key=lambda one: costs[one][0])(rows, coupling)

@@ -6,7 +6,10 @@ With z_i the centred row of sample i times the root of its weight, t its task an
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import numpy as np
+from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 
 from taskloom.regularised.coupled.centred import Centred
@@ -54,5 +57,14 @@ class Dual:
 
     def leverages(self) -> tuple[Array, ...]:
         """Weight of each sample in its own fitted value, without the part of the intercept."""
-        inverse = cho_solve(self.factor, np.eye(len(self.factor[0])), check_finite=False)
-        return tuple(np.split(1 - np.diag(inverse), self.ends))
+        return tuple(np.split(1 - np.diag(self._inverse), self.ends))
+
+    def blocks(self, groups: NDArray[np.intp]) -> Array:
+        """Weights of samples (G, m) in each other's fitted values, (G, m, m)."""
+        among: Array = np.eye(groups.shape[1]) - self._inverse[groups[:, :, None], groups[:, None, :]]
+        return among
+
+    @cached_property
+    def _inverse(self) -> Array:
+        inverse: Array = cho_solve(self.factor, np.eye(len(self.factor[0])), check_finite=False)
+        return inverse

@@ -11,7 +11,10 @@ All terms of the second line are positive, so nothing cancels however strong the
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import numpy as np
+from numpy.typing import NDArray
 from scipy.linalg import lu_factor, lu_solve
 
 from taskloom.regularised.coupled.centred import Centred
@@ -80,19 +83,33 @@ class LowRank:
         return np.broadcast_to(matrices, (self.coupling.n_tasks, *matrices.shape[1:]))
 
     def leverages(self) -> tuple[Array, ...]:
-        """Weight of each sample in its own fitted value, without the part of the intercept.
+        """Weight of each sample in its own fitted value, without the part of the intercept."""
+        own, spread, pulled = self._samples
+        ends = np.cumsum([len(target) for target in self.rows.data.targets])[:-1]
+        return tuple(np.split(own + np.einsum("np,np->n", pulled, spread), ends))
 
-        The diagonal block of the inverse is ``M_t + M_t C_t M_t`` with C_t a sum of blocks of the inverse small system.
+    def blocks(self, groups: NDArray[np.intp]) -> Array:
+        """Weights of samples (G, m) in each other's fitted values, (G, m, m)."""
+        own, spread, pulled = self._samples
+        found: Array = pulled[groups] @ np.swapaxes(spread[groups], 1, 2)
+        return found + own[groups][:, :, None] * np.eye(groups.shape[1])
+
+    @cached_property
+    def _samples(self) -> tuple[Array, Array, Array]:
+        """For each sample x of task t ``x' M_t x`` (N,), ``v_t (x) M_t x`` (N, k d), and these times C (N, k d).
+
+        The block (t, s) of the inverse is ``[t = s] M_t + M_t C_ts M_s`` with C_ts a sum over ``v_t v_s'`` of blocks of
+        the inverse small system times ``base - values``.
         """
         vectors, values = self.coupling.vectors, self.coupling.values
         n_vectors, n_features = len(values), self.rows.data.n_features
-        small = lu_solve(self.factor, np.eye(n_vectors * n_features), check_finite=False)
-        small = small.reshape(n_vectors, n_features, n_vectors, n_features)
-        found = []
-        for task in range(self.coupling.n_tasks):
-            v, M = vectors[task], self._all(self.inverses)[task]
-            between = np.einsum("k,kdle,l->de", v * (self.coupling.base - values), small, v)
+        inverses, own, spread = self._all(self.inverses), [], []
+        for task, v in enumerate(vectors):
             scaled = self.rows.scaled_rows(task)
-            inside = scaled @ M
-            found.append(np.einsum("nd,nd->n", inside, scaled) + np.einsum("nd,nd->n", inside @ between, inside))
-        return tuple(found)
+            inside = scaled @ inverses[task]
+            own.append(np.einsum("nd,nd->n", inside, scaled))
+            spread.append((v[:, None] * inside[:, None, :]).reshape(len(scaled), -1))
+        differences = np.repeat(self.coupling.base - values, n_features)
+        small = differences[:, None] * lu_solve(self.factor, np.eye(n_vectors * n_features), check_finite=False)
+        every = np.concatenate(spread)
+        return np.concatenate(own), every, every @ small
