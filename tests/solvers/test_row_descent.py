@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from taskloom.solvers.row_descent import RowTerms, descend_gradients
+from taskloom.solvers.row_descent import RowTerms, descend_gradients, descend_residuals
 
 POWERS = [2.0, np.inf]
 SIZES = st.lists(st.floats(-10, 10).map(lambda x: round(x, 2)), min_size=1, max_size=6)
@@ -27,13 +27,13 @@ def test_a_row_in_two_parts_ends_at_its_minimum(
 ) -> None:
     r = np.array(values)[:, None]
     curvatures = np.ones(len(r)) if is_equal else np.linspace(0.5, 2.0, len(r))
-    parts, gradients = np.zeros((2, len(r), 1)), r.copy()
+    parts, gradients = np.zeros((2, 1, len(r))), r.copy()
     square = 2 * float((r[:, 0] ** 2 / curvatures).sum()) + 1.0
     made, gap = descend_gradients(
         parts, gradients, grams=curvatures[:, None, None], r=r, square=square, ridge=0.0,
         terms=RowTerms(np.array([strength]), np.array([q]), np.array([entry])), passes=200, target=1e-12 * square,
     )  # fmt: skip
-    shared, own, g = parts[0, :, 0], parts[1, :, 0], r[:, 0] - curvatures * parts.sum(axis=0)[:, 0]
+    shared, own, g = parts[0, 0], parts[1, 0], r[:, 0] - curvatures * parts.sum(axis=0)[0]
     np.testing.assert_allclose(gradients[:, 0], g, atol=1e-12 * square)
     rounding = 1e-5 * (1 + np.abs(r).max())
     length = norms(shared, q)[0]
@@ -49,7 +49,7 @@ def test_a_row_in_two_parts_ends_at_its_minimum(
 def test_one_proximal_step_is_exact_where_tasks_have_one_curvature(q: float) -> None:
     """The pass that extrapolates first is the fifth; all before it change nothing after the first."""
     r = np.array([[3.0], [0.9], [-0.4], [0.1]])
-    first, second = np.zeros((2, 4, 1)), np.zeros((2, 4, 1))
+    first, second = np.zeros((2, 1, 4)), np.zeros((2, 1, 4))
     for parts, passes in ((first, 1), (second, 3)):
         descend_gradients(
             parts, r.copy(), grams=np.ones((1, 1, 1)), r=r, square=30.0, ridge=0.0,
@@ -58,3 +58,61 @@ def test_one_proximal_step_is_exact_where_tasks_have_one_curvature(q: float) -> 
     np.testing.assert_allclose(first, second, atol=1e-14)
     assert first[0].any()
     assert first[1].any()
+
+
+@pytest.mark.parametrize("is_shared", [True, False], ids=["one_design", "own_designs"])
+@pytest.mark.parametrize(
+    ("m", "n", "n_tasks", "q", "entry", "ridge"),
+    [
+        (19, 30, 3, 2.0, 0.0, 0.0),
+        (16, 1, 2, 2.0, 0.0, 0.0),
+        (8, 5, 4, 2.0, 0.0, 0.3),
+        (3, 12, 1, 2.0, 0.0, 0.0),
+        (21, 9, 2, np.inf, 0.0, 0.0),
+        (21, 9, 2, 1.5, 0.0, 0.1),
+        (21, 30, 5, 2.0, 0.1, 0.0),
+        (10, 30, 3, np.inf, 0.1, 0.0),
+    ],
+)
+def test_residuals_and_gram_matrices_lead_to_the_same_minimum(
+    m: int, n: int, n_tasks: int, q: float, entry: float, ridge: float, is_shared: bool
+) -> None:
+    """Blocks of columns that are full and not, and sets of all sizes: what ends up in the state is what it says."""
+    random = np.random.default_rng([m, n, n_tasks])
+    designs = random.normal(size=(1 if is_shared else n_tasks, n, m))
+    targets = random.normal(size=(n_tasks, n))
+    scale, each = 1 / n, np.broadcast_to(designs, (n_tasks, n, m))
+    r = scale * np.einsum("tnm,tn->tm", each, targets)
+    strength = 0.2 * np.linalg.norm(r, axis=0, ord=1 if q == np.inf else 2).max()
+    terms = RowTerms(np.full(m, strength), np.full(m, q), np.full(m, strength * entry * 5) if entry else None)
+    square = scale * float((targets**2).sum())
+    shape = (2 if entry else 1, m, n_tasks)
+
+    parts, residuals = np.zeros(shape), targets.ravel().copy()
+    starts = np.zeros(n_tasks, dtype=np.int64) if is_shared else np.arange(n_tasks) * n
+    _, gap = descend_residuals(
+        parts, residuals, columns=np.ascontiguousarray(np.concatenate(designs).T), starts=starts,
+        lengths=np.full(n_tasks, n), scales=np.full(n_tasks, scale), ridge=ridge, terms=terms, passes=2000,
+        target=1e-10 * square,
+    )  # fmt: skip
+    others, gradients = np.zeros(shape), r.copy()
+    grams = scale * np.einsum("tnm,tnk->tmk", designs, designs) + ridge * np.eye(m)
+    _, other_gap = descend_gradients(
+        others, gradients, grams=grams, r=r, square=square, ridge=ridge, terms=terms, passes=2000, target=1e-10 * square
+    )
+
+    A = parts.sum(axis=0)
+    left = targets - np.einsum("tnm,mt->tn", each, A)
+    np.testing.assert_allclose(residuals, left.ravel(), atol=1e-11)
+    np.testing.assert_allclose(
+        gradients, r - np.einsum("tmk,kt->tm", np.broadcast_to(grams, (n_tasks, m, m)), others.sum(axis=0)), atol=1e-11
+    )
+    assert max(gap, other_gap) <= 1e-10 * square
+
+    def objective(x: np.ndarray) -> float:
+        rest = targets - np.einsum("tnm,mt->tn", each, x.sum(axis=0))
+        norms = strength * np.linalg.norm(x[0], axis=1, ord=q).sum() + 5 * strength * entry * np.abs(x[1:]).sum()
+        return float(scale * (rest**2).sum() / 2 + ridge * (x[0] ** 2).sum() / 2 + norms)
+
+    assert parts.any()
+    assert objective(parts) == pytest.approx(objective(others), abs=2e-10 * square)

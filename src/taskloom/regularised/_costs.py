@@ -1,11 +1,12 @@
 """What the ways to solve least squares with a penalty per row cost, in nanoseconds of one core.
 
-Measured on a server core of 2023 with OpenBLAS; only ratios matter. Reading a design once costs 0.4 ns per number
-and 0.04 ns more for each vector that it is multiplied with; matrix products cost 0.04 ns per multiplication, 0.026 ns
-where the result is symmetric; taking a column out of a design that is stored by rows costs 3 ns per number. A
-design that is touched costs a few calls of the interpreter, and a round of the interpreter around the compiled loops
-0.1 ms and 8 ns per coefficient. The loops need a fixed time per coefficient and one per multiplication, both larger
-where every task has a design of its own, and Gram matrices that leave the cache are read from memory.
+Measured on a server core of 2023 with OpenBLAS; only ratios matter. Reading a design once costs 0.4 ns per number, 0.1
+from the cache, and 0.04 ns more for each vector that it is multiplied with; matrix products cost 0.04 ns per
+multiplication, 0.026 ns where the result is symmetric; taking a column out of a design that is stored by rows costs
+3 ns per number. A design that is touched costs a few calls of the interpreter, and a round of the interpreter around
+the loops 0.1 ms and 8 ns per coefficient. The loops need a fixed time per coefficient and, for each row of the set
+or each sample, one per coefficient and one that tasks with the same design share; where every task has a design of its
+own the times are larger, and Gram matrices that leave the cache are read from memory.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ __all__ = [
     "round_of",
 ]
 
-_READ = 0.4
+_READ, _READ_FROM_CACHE = 0.4, 0.1
 _PRODUCT = 0.04
 _SYMMETRIC = 0.026
 _GATHER = 3.0
@@ -34,13 +35,14 @@ _CALL = 10_000.0  # on one design
 _ROUND = 100_000.0
 _EVALUATION = 8.0  # of a coefficient, once a round
 _ENTRY_AT_0 = 80.0  # of a coefficient that stays 0, in one call of the loops
-_ENTRY_BY_GRAMS, _ENTRY_BY_RESIDUALS = (20.0, 40.0), (35.0, 90.0)  # of a coefficient in a pass: shared, own designs
-_LOOP_BY_GRAMS, _LOOP_BY_RESIDUALS = (0.08, 0.3), (0.3, 0.6)  # per row of the set, per sample
-_LOOP_FROM_MEMORY = 1.0  # per row of the set
+_ENTRY_BY_GRAMS, _ENTRY_BY_RESIDUALS = 40.0, 90.0  # of a coefficient in a pass
+_SHARED_ROW, _SHARED_ENTRY = 60.0, 6.0  # of a row in a pass, and of each of its coefficients, with one design
+_SHARED_BY_GRAMS, _SHARED_BY_RESIDUALS = (0.1, 0.1), (0.9, 0.2)  # per row or sample: once, for each coefficient
+_LOOP_BY_GRAMS, _LOOP_FROM_MEMORY, _LOOP_BY_RESIDUALS = 0.3, 1.0, 0.6  # the same with designs of their own
 _CACHE = 2**19  # numbers
-_PASSES = 60  # of a typical solution on a set of rows
+_PASSES = 20  # of a typical solution on a set of rows
 _FURTHER_PASSES = 10  # from a share of the gap on a set of rows to none of it
-_FEW_ROUNDS = 5  # of gradients, for which all Gram matrices are not many
+_FEW_ROUNDS = 10  # of gradients, for which all Gram matrices are not many
 _MOST = 0.8  # of the rows
 _PER_CAUSE = 3  # rows that do not stay 0 at first, for one that is needed in the end: correlated rows go together
 _MOST_NUMBERS = 2**27  # in Gram matrices: 1 GiB
@@ -49,7 +51,7 @@ _MOST_NUMBERS = 2**27  # in Gram matrices: 1 GiB
 def gradients(problem: LeastSquaresOfData) -> float:
     """Gradients of all rows from the data: every design is read once, for the tasks that share it."""
     sharing = problem.n_tasks / problem.n_grams
-    return problem.n_samples * problem.n_features * (_READ + _PRODUCT * sharing) + problem.n_grams * _CALL
+    return problem.n_samples * problem.n_features * (_read(problem) + _PRODUCT * sharing) + problem.n_grams * _CALL
 
 
 def all_grams(problem: LeastSquaresOfData) -> float:
@@ -67,7 +69,7 @@ def gram_rows(problem: LeastSquaresOfData, new: int) -> float:
     """Rows of the Gram matrices, which replace gradients from the data."""
     if new == 0:
         return 0.0
-    numbers = new * _GATHER + problem.n_features * (_READ + _PRODUCT * new)
+    numbers = new * _GATHER + problem.n_features * (_read(problem) + _PRODUCT * new)
     return problem.n_samples * numbers + problem.n_grams * _CALL
 
 
@@ -112,8 +114,8 @@ def prefers_grams(problem: LeastSquaresOfData, m: int) -> bool:
     """Whether passes over m rows cost less with Gram matrices than with residuals.
 
     A pass carries the changes of about half of the rows on. With residuals reading the gradient of a row and carrying
-    its change on cost N multiplications each (n T for a shared design); with Gram matrices the first is free and the
-    second costs m T. Sparse designs have no loops with residuals.
+    its change on cost N multiplications each (n T for a shared design, where gradients are read for whole blocks of
+    rows); with Gram matrices the first is free and the second costs m T. Sparse designs have no loops with residuals.
     """
     if not problem.is_dense:
         return True
@@ -127,13 +129,24 @@ def _written(problem: LeastSquaresOfData, m: int) -> float:
     return problem.n_grams * (_CALL + m * m * _WRITE)
 
 
+def _read(problem: LeastSquaresOfData) -> float:
+    return _READ if problem.n_samples * problem.n_features > _CACHE else _READ_FROM_CACHE
+
+
 def _pass_by_grams(problem: LeastSquares, m: int) -> float:
-    own = problem.n_grams > 1
-    per_row = _LOOP_FROM_MEMORY if problem.n_grams * m * m > _CACHE else _LOOP_BY_GRAMS[own]
-    return m / 2 * problem.n_tasks * (_ENTRY_BY_GRAMS[own] + per_row * m)
+    if problem.n_grams == 1:
+        return m / 2 * _shared(problem.n_tasks, m, *_SHARED_BY_GRAMS)
+    per_row = _LOOP_FROM_MEMORY if problem.n_grams * m * m > _CACHE else _LOOP_BY_GRAMS
+    return m / 2 * problem.n_tasks * (_ENTRY_BY_GRAMS + per_row * m)
 
 
 def _pass_by_residuals(problem: LeastSquaresOfData, m: int) -> float:
-    own = problem.n_grams > 1
+    if problem.n_grams == 1:
+        return m / 2 * _shared(problem.n_tasks, problem.n_samples, *_SHARED_BY_RESIDUALS)
     n = problem.n_samples / problem.n_grams
-    return m / 2 * problem.n_tasks * (_ENTRY_BY_RESIDUALS[own] + _LOOP_BY_RESIDUALS[own] * n)
+    return m / 2 * problem.n_tasks * (_ENTRY_BY_RESIDUALS + _LOOP_BY_RESIDUALS * n)
+
+
+def _shared(n_tasks: int, length: int, once: float, each: float) -> float:
+    """A row of coefficients whose change goes on to so many numbers of each task."""
+    return _SHARED_ROW + n_tasks * _SHARED_ENTRY + length * (once + each * n_tasks)

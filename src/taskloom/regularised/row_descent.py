@@ -25,7 +25,7 @@ __all__ = ["is_known", "row_terms", "solve_by_row_descent"]
 Rows: TypeAlias = NDArray[np.intp]
 Parts: TypeAlias = tuple[Array, ...]
 
-_EXPECTED_ROUNDS = 3  # further gradients of all rows
+_EXPECTED_ROUNDS = 2  # further gradients of all rows
 _FEW_ROWS = 20  # so few are above the penalty only where it is strong: then one further gradient is mostly the last
 _MOST_PASSES = 1000  # on one set of rows
 
@@ -102,7 +102,7 @@ class _RowSolver:
 
     def solve(self, rows: Rows, parts: Parts, measured: Measured, inner: float) -> tuple[Parts, int]:
         problem = self.problem = self._cheapest(rows)
-        state = np.ascontiguousarray(np.stack([part.T for part in parts]))  # (parts, T, m)
+        state = np.ascontiguousarray(np.stack(parts))  # (parts, m, T)
         if _costs.is_soon_solved(problem, len(rows)):
             inner = min(inner, self.wanted)
         target = max(inner, 4e-16 * problem.square)
@@ -110,7 +110,7 @@ class _RowSolver:
             made = self._with_residuals(problem, rows, state, target)
         else:
             made = self._with_grams(rows, state, measured, target)
-        return tuple(part.T for part in state), made
+        return tuple(state), made
 
     def _cheapest(self, rows: Rows) -> LeastSquares:
         """The data, the Gram matrices of these rows and all others, or all of them: what the rest may cost."""
@@ -138,7 +138,7 @@ class _RowSolver:
         gradients = measured.G.T[:, rows]
         if self.ridge:
             grams = grams + self.ridge * np.eye(len(rows))
-            gradients -= self.ridge * state[0]
+            gradients -= self.ridge * state[0].T
         made, _ = descend_gradients(
             state, np.ascontiguousarray(gradients), grams=grams, r=np.ascontiguousarray(self.problem.r.T[:, rows]),
             square=self.problem.square, ridge=self.ridge, terms=self.terms.rows(rows), passes=self.most_passes,
@@ -147,15 +147,15 @@ class _RowSolver:
         return made
 
     def _with_residuals(self, problem: LeastSquaresOfData, rows: Rows, state: Array, target: float) -> int:
-        complete = np.zeros((problem.n_tasks, problem.n_features))
-        complete[:, rows] = state.sum(0)
+        complete = np.zeros((problem.n_features, problem.n_tasks))
+        complete[rows] = state.sum(0)
         pieces = problem.each_task()
         lengths = np.array([piece.design.n_samples for piece in pieces], dtype=np.int64)
         starts = np.zeros(len(pieces), dtype=np.int64)
         if problem.n_grams > 1:
             starts[1:] = np.cumsum(lengths)[:-1]
         made, _ = descend_residuals(
-            state, np.concatenate([R.ravel() for R in problem.residuals(complete.T)]), columns=problem.columns(rows),
+            state, np.concatenate([R.ravel() for R in problem.residuals(complete)]), columns=problem.columns(rows),
             starts=starts, lengths=lengths, scales=np.array([piece.scale for piece in pieces]), ridge=self.ridge,
             terms=self.terms.rows(rows), passes=self.most_passes, target=target,
         )  # fmt: skip

@@ -5,19 +5,20 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from taskloom.solvers._compiled import compiled
+from taskloom.solvers._compiled import compiled, compiled_in_any_order
 
-__all__ = ["descend"]
+__all__ = ["BLOCK", "descend"]
 
 Array = NDArray[np.float64]
 Places = NDArray[np.int64]
+Flags = NDArray[np.bool_]
 
 _MEMORY = 5  # passes between two extrapolations
-_BLOCK = 8  # rows whose changes reach the gradients together where one Gram matrix serves all tasks
+BLOCK = 8  # rows whose changes are carried on together where one design serves all tasks
 _MOST_STEPS, _MOST_JUMPS = 10, 30  # proximal steps on one row where its curvature differs between tasks
 
 
-@compiled
+@compiled_in_any_order
 def _norm(v: Array, q: float) -> float:
     """The l_q norm."""
     total, largest = 0.0, 0.0
@@ -135,50 +136,45 @@ def _shrink_power(v: Array, x: Array, tau: float, q: float) -> None:
 
 @compiled
 def _move_row(
-    parts: Array, j: int, g: Array, curvatures: Array, strength: float, q: float, entry: float, delta: Array, v: Array,
-    x: Array,
+    row: Array, g: Array, curvatures: Array, largest: float, is_even: bool, strength: float, q: float, entry: float,
+    delta: Array, v: Array, x: Array,
 ) -> bool:  # fmt: skip
-    """Minimise over row j; its gradients g follow. ``delta`` is by how much the sum of the parts has changed."""
-    n_parts, n_tasks, _ = parts.shape
-    largest, smallest = 0.0, np.inf
-    for t in range(n_tasks):
-        delta[t] = 0.0
-        largest = max(largest, curvatures[t, j])
-        smallest = min(smallest, curvatures[t, j])
+    """Minimise over a row; its gradients g follow. ``delta`` is by how much the sum of its parts has changed."""
+    n_parts, n_tasks = row.shape
     if largest <= 0.0:  # nothing but the penalty knows this row
-        parts[:, :, j] = 0.0
+        row[:] = 0.0
         return False
-    first, side = 0.0, entry / largest
-    if n_parts == 1 and q == 2.0 and smallest == largest:  # the commonest case in its closed form
+    if n_parts == 1 and q == 2.0 and is_even:  # the commonest case in its closed form
         for t in range(n_tasks):
-            v[t] = parts[0, t, j] + g[t] / largest
+            v[t] = row[0, t] + g[t] / largest
         length = _norm(v, 2.0)
-        factor = 0.0 if length == 0.0 else max(1 - strength / largest / length, 0.0)
+        factor, n_changed = 0.0 if length == 0.0 else max(1 - strength / largest / length, 0.0), 0
         for t in range(n_tasks):
-            delta[t] = factor * v[t] - parts[0, t, j]
-            parts[0, t, j] = factor * v[t]
-            first = max(first, abs(delta[t]))
-        return first > 0.0
+            delta[t] = factor * v[t] - row[0, t]
+            row[0, t] = factor * v[t]
+            n_changed += delta[t] != 0.0
+        return n_changed > 0
     is_joint = n_parts == 2 and (q == 2.0 or q == np.inf)
-    is_exact = smallest == largest and (n_parts == 1 or is_joint)
+    is_exact = is_even and (n_parts == 1 or is_joint)
+    first, side, delta[:] = 0.0, entry / largest, 0.0
     for step in range(_MOST_STEPS):
         moved = 0.0
         for t in range(n_tasks):
-            v[t] = parts[0, t, j] + g[t] / largest + (parts[1, t, j] if is_joint else 0.0)
+            v[t] = row[0, t] + g[t] / largest + (row[1, t] if is_joint else 0.0)
         if is_joint:
             _shrink_beside(v, x, strength / largest, q, side)
         else:
             _shrink(v, x, strength / largest, q)
         for t in range(n_tasks):
-            change = x[t] - parts[0, t, j]
-            parts[0, t, j] = x[t]
+            change = x[t] - row[0, t]
+            row[0, t] = x[t]
             if n_parts == 2:
-                rest = v[t] - x[t] + (0.0 if is_joint else parts[1, t, j])
+                rest = v[t] - x[t] + (0.0 if is_joint else row[1, t])
                 rest -= min(max(rest, -side), side)
-                change, parts[1, t, j] = change + rest - parts[1, t, j], rest
+                change, row[1, t] = change + rest - row[1, t], rest
             if change != 0.0:
                 delta[t] += change
-                g[t] -= curvatures[t, j] * change
+                g[t] -= curvatures[t] * change
                 moved = max(moved, abs(change))
         first = moved if step == 0 else first
         if is_exact or moved <= 0.1 * first:
@@ -187,8 +183,10 @@ def _move_row(
 
 
 @compiled
-def _dot(row: Array, start: int, state: Array, offset: int, length: int) -> float:
-    return float(np.dot(row[start : start + length], state[offset : offset + length]))
+def _product(row: Array, t: int, starts: Places, state: Array, offsets: Places, lengths: Places) -> float:
+    """Of the column of task t, which begins at ``starts[t]`` along the row, with its residuals."""
+    length = lengths[t]
+    return float(np.dot(row[starts[t] : starts[t] + length], state[offsets[t] : offsets[t] + length]))
 
 
 @compiled
@@ -198,18 +196,19 @@ def _subtract(factor: float, row: Array, target: Array) -> None:
 
 
 @compiled
-def _flush(gram: Array, waiting: Places, changes: Array, n_waiting: int, gradients: Array) -> None:
-    """Carry the changes of some rows to all gradients."""
-    if n_waiting < _BLOCK:
-        for t in range(len(gradients)):
+def _flush(matrix: Array, waiting: Places, changes: Array, n_waiting: int, state: Array) -> None:
+    """Carry the changes of some rows on, to the gradients by rows of a Gram matrix or to the residuals by columns."""
+    if n_waiting <= 2:
+        for t in range(len(state)):
             for i in range(n_waiting):
                 if changes[i, t] != 0.0:
-                    _subtract(changes[i, t], gram[waiting[i]], gradients[t])
+                    _subtract(changes[i, t], matrix[waiting[i]], state[t])
         return
-    a, b, c, d = gram[waiting[0]], gram[waiting[1]], gram[waiting[2]], gram[waiting[3]]
-    e, f, g, h = gram[waiting[4]], gram[waiting[5]], gram[waiting[6]], gram[waiting[7]]
-    for t in range(len(gradients)):
-        row = gradients[t]  # "for row in gradients" would not be known to lie in one piece: half the speed
+    waiting[n_waiting:], changes[n_waiting:] = waiting[0], 0.0
+    a, b, c, d = matrix[waiting[0]], matrix[waiting[1]], matrix[waiting[2]], matrix[waiting[3]]
+    e, f, g, h = matrix[waiting[4]], matrix[waiting[5]], matrix[waiting[6]], matrix[waiting[7]]
+    for t in range(len(state)):
+        row = state[t]  # "for row in state" would not be known to lie in one piece: half the speed
         p0, p1, p2, p3 = changes[0, t], changes[1, t], changes[2, t], changes[3, t]
         p4, p5, p6, p7 = changes[4, t], changes[5, t], changes[6, t], changes[7, t]
         for k in range(len(row)):
@@ -223,30 +222,26 @@ def _rest(
 ) -> float:
     """Sum of the squared residuals and, with residuals as state, of the ridge."""
     total = 0.0
-    n_parts, n_tasks, m = parts.shape
+    n_parts, m, n_tasks = parts.shape
     if len(r) == 0:
         for t in range(n_tasks):
-            total += scales[t] * _dot(state, offsets[t], state, offsets[t], lengths[t])
-            total += ridge * _dot(parts[0, t], 0, parts[0, t], 0, m)
-        return total
+            total += scales[t] * _product(state, t, offsets, state, offsets, lengths)
+        flat = parts[0].reshape(-1)
+        return total + ridge * np.dot(flat, flat) if ridge > 0.0 else total
     for part in range(n_parts):
         for t in range(n_tasks):
             for j in range(m):
-                total += parts[part, t, j] * (r[t, j] + state[t * m + j])
+                total += parts[part, j, t] * (r[t, j] + state[t * m + j])
     return max(square - total, 0.0)
 
 
 @compiled
-def _penalty(parts: Array, strengths: Array, powers: Array, entries: Array, v: Array) -> float:
-    n_parts, n_tasks, m = parts.shape
+def _penalty(parts: Array, strengths: Array, powers: Array, entries: Array) -> float:
     total = 0.0
-    for j in range(m):
-        for t in range(n_tasks):
-            v[t] = parts[0, t, j]
-        total += strengths[j] * _norm(v, powers[j])
-        if n_parts == 2:
-            for t in range(n_tasks):
-                total += entries[j] * abs(parts[1, t, j])
+    for j in range(parts.shape[1]):
+        total += strengths[j] * _norm(parts[0, j], powers[j])
+        if len(parts) == 2:
+            total += entries[j] * _norm(parts[1, j], 1.0)
     return total
 
 
@@ -258,22 +253,22 @@ def _gap(
 
     Rows that have a ridge only are in no ball: their gradients are made up for by residuals of the ridge.
     """
-    n_parts, n_tasks, m = parts.shape
+    n_parts, m, n_tasks = parts.shape
     fit, scale, extra = rest, 0.0, 0.0
     for j in range(m):
         for t in range(n_tasks):
             v[t] = gradients[t, j]
             for part in range(n_parts):
-                fit += parts[part, t, j] * v[t]
+                fit += parts[part, j, t] * v[t]
             if strengths[j] == 0.0 and ridge > 0.0:
-                extra += v[t] * (2 * parts[0, t, j] + v[t] / ridge)
+                extra += v[t] * (2 * parts[0, j, t] + v[t] / ridge)
         if strengths[j] > 0.0:
             scale = max(scale, _dual_norm(v, powers[j]) / strengths[j])
         if n_parts == 2:
             scale = max(scale, _norm(v, np.inf) / entries[j])
     most = np.inf if scale == 0.0 else 1 / scale
     best = min(max(fit / (rest + extra), 0.0), most) if rest + extra > 0.0 else min(1.0, most)
-    objective = rest / 2 + _penalty(parts, strengths, powers, entries, v)
+    objective = rest / 2 + _penalty(parts, strengths, powers, entries)
     return objective - best * (fit - best * (rest + extra) / 2)
 
 
@@ -302,18 +297,18 @@ def _combine(weights: Array, history: Array, target: Array) -> None:
 @compiled
 def descend(
     parts: Array, state: Array, grams: Array, columns: Array, starts: Places, offsets: Places, lengths: Places,
-    scales: Array, r: Array, square: float, ridge: float, curvatures: Array, strengths: Array, powers: Array,
-    entries: Array, passes: int, target: float,
+    scales: Array, r: Array, square: float, ridge: float, curvatures: Array, largest: Array, is_even: Flags,
+    strengths: Array, powers: Array, entries: Array, passes: int, target: float,
 ) -> tuple[int, float]:  # fmt: skip
     """Passes over the rows until the gap is at most the target. ``parts`` and ``state`` are changed."""
-    n_tasks, m = parts.shape[1:]
-    with_grams = len(grams) > 0
-    block = 0 if not with_grams else (_BLOCK if len(grams) == 1 else 1)
+    m, n_tasks = parts.shape[1:]
+    with_grams, is_shared = len(r) > 0, len(grams) == 1  # the Gram matrix, or that of every block of columns
+    by_columns = is_shared and not with_grams
     gradients = state.reshape((n_tasks, m)) if with_grams else np.zeros((n_tasks, m))
-    is_shared = not with_grams and len(state) == n_tasks * columns.shape[1]  # one design serves all tasks
-    residuals = state.reshape((n_tasks, columns.shape[1])) if is_shared else np.zeros((1, 1))
+    residuals = state.reshape((n_tasks, columns.shape[1])) if by_columns else np.zeros((1, 1))
+    matrix, following = (grams[0], gradients) if is_shared and with_grams else (columns, residuals)
     g, delta, v, x = np.empty(n_tasks), np.empty(n_tasks), np.empty(n_tasks), np.empty(n_tasks)
-    waiting, changes = np.zeros(_BLOCK, dtype=np.int64), np.zeros((_BLOCK, n_tasks))
+    waiting, changes = np.zeros(BLOCK, dtype=np.int64), np.zeros((BLOCK, n_tasks))
     flat = parts.reshape(-1)
     iterates, states = np.empty((_MEMORY + 1, len(flat))), np.empty((_MEMORY + 1, len(state)))
     iterates[0], states[0] = flat, state
@@ -321,32 +316,37 @@ def descend(
     best_rest, best_weights = 0.0, np.zeros(_MEMORY + 1)
     is_active = np.ones(m, dtype=np.bool_)
     while made < passes:
-        n_waiting = 0
+        n_waiting, begin, inner = 0, 0, np.zeros((n_tasks, BLOCK))
         for j in range(m):
+            if by_columns and j % BLOCK == 0:  # all products of a block of columns at once
+                _flush(matrix, waiting, changes, n_waiting, following)
+                n_waiting, begin = 0, j
+                if kept == 0 or np.any(is_active[j : j + BLOCK]):
+                    inner = np.dot(residuals, columns[j : j + BLOCK].T)
             if kept > 0 and not is_active[j]:
                 continue
-            if is_shared:
-                np.dot(residuals, columns[j], g)
             for t in range(n_tasks):
                 if with_grams:
                     g[t] = gradients[t, j]
                     continue
-                inner = g[t] if is_shared else _dot(columns[j], starts[t], state, offsets[t], lengths[t])
-                g[t] = scales[t] * inner - ridge * parts[0, t, j]
+                g[t] = inner[t, j - begin] if by_columns else _product(columns[j], t, starts, state, offsets, lengths)
+                g[t] = scales[t] * g[t] - ridge * parts[0, j, t]
             for i in range(n_waiting):
-                inner = grams[0, waiting[i], j]
+                near = grams[0, j, waiting[i] - begin]
                 for t in range(n_tasks):
-                    g[t] -= inner * changes[i, t]
-            if not _move_row(parts, j, g, curvatures, strengths[j], powers[j], entries[j], delta, v, x):
-                is_active[j] = np.any(parts[:, :, j])
+                    g[t] -= near * changes[i, t]
+            if not _move_row(
+                parts[:, j], g, curvatures[j], largest[j], is_even[j], strengths[j], powers[j], entries[j], delta, v, x
+            ):
+                is_active[j] = np.any(parts[:, j])
                 continue
             is_active[j] = True
-            if block == _BLOCK:
+            if is_shared:
                 waiting[n_waiting] = j
                 changes[n_waiting] = delta
                 n_waiting += 1
-                if n_waiting == _BLOCK:
-                    _flush(grams[0], waiting, changes, n_waiting, gradients)
+                if n_waiting == BLOCK:
+                    _flush(matrix, waiting, changes, n_waiting, following)
                     n_waiting = 0
                 continue
             for t in range(n_tasks):
@@ -355,8 +355,7 @@ def descend(
                 elif delta[t] != 0.0:
                     row = columns[j, starts[t] : starts[t] + lengths[t]]
                     _subtract(delta[t], row, state[offsets[t] : offsets[t] + lengths[t]])
-        if n_waiting > 0:
-            _flush(grams[0], waiting, changes, n_waiting, gradients)
+        _flush(matrix, waiting, changes, n_waiting, following)
         made += 1
         kept += 1
         iterates[kept], states[kept] = flat, state
@@ -375,7 +374,7 @@ def descend(
             _combine(weights, iterates, flat)
             _combine(weights, states, state)
             rest = _rest(parts, state, offsets, lengths, scales, r, square, ridge)
-            objective = rest / 2 + _penalty(parts, strengths, powers, entries, v)
+            objective = rest / 2 + _penalty(parts, strengths, powers, entries)
             if objective < best - 4e-16 * square:  # less is rounding, and would lead away again
                 best, best_rest, best_weights = objective, rest, weights.copy()
             if jump > 1:
@@ -385,14 +384,14 @@ def descend(
         _combine(best_weights, iterates, flat)
         _combine(best_weights, states, state)
         iterates[0], states[0], kept, rest = flat, state, 0, best_rest
-        if is_shared:
-            gradients[:] = np.dot(residuals, columns.T)  # all at once is several times faster than one by one
+        if by_columns:
+            gradients[:] = np.dot(residuals, columns.T)
         if not with_grams:
             for t in range(n_tasks):
                 for j in range(m):
-                    if not is_shared:
-                        gradients[t, j] = _dot(columns[j], starts[t], state, offsets[t], lengths[t])
-                    gradients[t, j] = scales[t] * gradients[t, j] - ridge * parts[0, t, j]
+                    if not by_columns:
+                        gradients[t, j] = _product(columns[j], t, starts, state, offsets, lengths)
+                    gradients[t, j] = scales[t] * gradients[t, j] - ridge * parts[0, j, t]
         gap = _gap(parts, gradients, rest, ridge, strengths, powers, entries, v)
         if gap <= target:
             break

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taskloom.solvers._compiled import IS_COMPILED
-from taskloom.solvers._row_kernel import descend
+from taskloom.solvers._row_kernel import BLOCK, descend
 
 __all__ = ["IS_COMPILED", "RowTerms", "descend_gradients", "descend_residuals"]
 
@@ -74,7 +74,7 @@ def descend_gradients(
     """Descend with Gram matrices; a ridge is part of their diagonals. The first two arguments are changed.
 
     Args:
-        parts: coefficients, shape (1 or 2, T, m).
+        parts: coefficients, shape (1 or 2, m, T).
         gradients: ``r - H a`` of every task, shape (T, m).
         grams: ``H = scale_t Z_t'Z_t + ridge I``, shape (T, m, m), or (1, m, m) for all tasks.
         r: ``scale_t Z_t'y_t``, shape (T, m).
@@ -95,10 +95,10 @@ def descend_gradients(
         >>> parts.ravel()
         array([1.])
     """
-    curvatures = np.ascontiguousarray(np.broadcast_to(np.diagonal(grams, axis1=1, axis2=2), gradients.shape))
+    curvatures = _by_row(np.diagonal(grams, axis1=1, axis2=2), parts)
     made, gap = descend(
         parts, gradients.reshape(-1), grams, _NO_ROWS, _NO_PLACES, _NO_PLACES, _NO_PLACES, _NO_NUMBERS, r, square,
-        ridge, curvatures, terms.strengths, terms.powers, _entries(terms), passes, target,
+        ridge, *curvatures, terms.strengths, terms.powers, _entries(terms), passes, target,
     )  # fmt: skip
     return made, float(gap)
 
@@ -119,7 +119,7 @@ def descend_residuals(
     """Descend with residuals. The first two arguments are changed.
 
     Args:
-        parts: coefficients, shape (1 or 2, T, m).
+        parts: coefficients, shape (1 or 2, m, T).
         residuals: ``y_t - Z_t a_t``, one task after the other, shape (N,).
         columns: columns of the designs, shape (m, n): of all tasks one after the other, or of the one design.
         starts: where the design of each task begins along ``columns``, shape (T,).
@@ -143,14 +143,37 @@ def descend_residuals(
         array([1.])
     """
     offsets = np.concatenate([[0], np.cumsum(lengths)[:-1]]).astype(np.int64)
-    pieces = [columns[:, start : start + length] for start, length in zip(starts, lengths, strict=True)]
-    squares = np.stack([np.einsum("mn,mn->m", piece, piece) for piece in pieces])  # (T, m)
-    curvatures = scales[:, None] * squares + ridge
+    if len(residuals) == len(lengths) * columns.shape[1]:  # one design serves all tasks
+        grams = scales[0] * _block_grams(columns)
+        squares = grams[:, np.arange(len(columns)), np.arange(len(columns)) % BLOCK]
+    else:
+        grams = _NO_MATRICES
+        pieces = [columns[:, start : start + length] for start, length in zip(starts, lengths, strict=True)]
+        squares = scales[:, None] * np.stack([np.einsum("mn,mn->m", piece, piece) for piece in pieces])  # (T, m)
     made, gap = descend(
-        parts, residuals, _NO_MATRICES, columns, starts, offsets, lengths, scales, _NO_ROWS, 0.0, ridge,
-        curvatures, terms.strengths, terms.powers, _entries(terms), passes, target,
+        parts, residuals, grams, columns, starts, offsets, lengths, scales, _NO_ROWS, 0.0, ridge,
+        *_by_row(squares + ridge, parts), terms.strengths, terms.powers, _entries(terms), passes, target,
     )  # fmt: skip
     return made, float(gap)
+
+
+def _by_row(curvatures: Array, parts: Array) -> tuple[Array, Array, NDArray[np.bool_]]:
+    """From shape (1 or T, m) to (m, T), and the largest of every row, and where it is all of them."""
+    by_row = np.ascontiguousarray(np.broadcast_to(curvatures.T, parts.shape[1:]))
+    if len(curvatures) == 1:
+        return by_row, np.ascontiguousarray(curvatures[0]), np.ones(len(by_row), dtype=np.bool_)
+    largest = curvatures.max(axis=0)
+    return by_row, largest, curvatures.min(axis=0) == largest
+
+
+def _block_grams(columns: Array) -> Array:
+    """Products of every column with those of its block, shape (1, m, BLOCK)."""
+    grams = np.zeros((1, len(columns), BLOCK))
+    whole = len(columns) // BLOCK * BLOCK
+    blocks = columns[:whole].reshape(-1, BLOCK, columns.shape[1])
+    np.matmul(blocks, blocks.transpose(0, 2, 1), out=grams[0, :whole].reshape(-1, BLOCK, BLOCK))
+    grams[0, whole:, : len(columns) - whole] = columns[whole:] @ columns[whole:].T
+    return grams
 
 
 def _entries(terms: RowTerms) -> Array:
