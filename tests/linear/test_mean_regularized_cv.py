@@ -140,3 +140,12 @@ def test_rows_that_nothing_else_predicts() -> None:
         MeanRegularizedCV(task_feature=0).fit(X[::7], Y[::7])
     some = np.r_[0:7, 7]  # the second task has one row
     assert np.isfinite(MeanRegularizedCV(task_feature=0).fit(X[some], Y[some]).mse_path_).all()
+
+
+def test_a_single_task_has_the_standard_error_of_its_samples() -> None:
+    found = [
+        MeanRegularizedCV(average=average, one_standard_error=True).fit(FEATURES, Y) for average in ("micro", "macro")
+    ]
+    np.testing.assert_allclose(found[1].mse_path_error_, found[0].mse_path_error_)
+    assert (found[0].mse_path_error_ > 0).all()
+    assert found[1].alpha_ == found[0].alpha_

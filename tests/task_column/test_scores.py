@@ -11,7 +11,7 @@ from sklearn.pipeline import make_pipeline
 
 from taskloom.errors import DataError
 from taskloom.linear import MeanRegularized, MeanRegularizedClassifier
-from taskloom.task_column import TaskStandardScaler, TaskStratifiedKFold, make_task_scorer, task_scores
+from taskloom.task_column import TaskScorer, TaskStandardScaler, TaskStratifiedKFold, make_task_scorer, task_scores
 
 RNG = np.random.default_rng(0)
 TASKS = np.repeat([0, 1, 2], 12)
@@ -88,6 +88,10 @@ def test_undefined_values_are_left_out_and_named() -> None:
 def test_what_does_not_fit_is_refused() -> None:
     with pytest.raises(DataError, match="average='mean'; expected \"macro\""):
         make_task_scorer(r2_score, task_feature=0, average="mean")  # type: ignore[arg-type]
+    with pytest.raises(DataError, match="average='mean'; expected \"macro\""):
+        TaskScorer(r2_score, task_feature=0, average="mean")  # type: ignore[arg-type]
+    with pytest.raises(DataError, match="greater_is_better='no'; expected True or False"):
+        make_task_scorer(r2_score, task_feature=0, greater_is_better="no")  # type: ignore[arg-type]
     model = MeanRegularized(0.01, task_feature=0).fit(X, Y)
     with pytest.raises(DataError, match=r"y has shape \(36, 1\) and the predictions have \(36,\)"):
         task_scores(model, X, y=Y[:, None], metric=r2_score)

@@ -133,7 +133,7 @@ class MeanRegularizedCV(TaskRegressor, CoupledModel):
             raise DataError(
                 "no task has more than one sample, so none can be predicted by others; choose alpha yourself"
             )
-        if self.average == "macro":
+        if self.average == "macro" and len(squares) > 1:  # the mean of one task has the error of its samples
             means = np.array([np.average(one, weights=w) for one, w in zip(squares, weights, strict=True)])
             return float(means.mean()), float(means.std() / np.sqrt(len(means)))
         pooled, shares = np.concatenate(squares), np.concatenate(weights)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from taskloom.errors import DataError
 from taskloom.task_column._column import TaskFeature, show_labels, take_column
+from taskloom.task_column._parameters import check_flag
 
 __all__ = ["TaskScorer", "make_task_scorer", "task_scores"]
 
@@ -91,8 +92,6 @@ def make_task_scorer(
         >>> make_task_scorer(mean_squared_error, task_feature=0, greater_is_better=False)
         TaskScorer(mean_squared_error, task_feature=0, average='macro', greater_is_better=False, response='predict')
     """
-    if average not in ("macro", "micro"):
-        raise DataError(f'average={average!r}; expected "macro" (mean over tasks) or "micro" (all rows together)')
     return TaskScorer(
         metric, task_feature=task_feature, average=average, greater_is_better=greater_is_better, response=response
     )
@@ -115,6 +114,9 @@ class TaskScorer:
         greater_is_better: bool = True,
         response: Response = "predict",
     ) -> None:
+        if average not in ("macro", "micro"):
+            raise DataError(f'average={average!r}; expected "macro" (mean over tasks) or "micro" (all rows together)')
+        check_flag("greater_is_better", greater_is_better)
         self.metric = metric
         self.task_feature = task_feature
         self.average = average
