@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 from torch import nn
 
 import taskloom as tl
@@ -15,6 +18,7 @@ from taskloom.data.tensors import TaskTensors
 from taskloom.errors import TaskError
 from taskloom.nn import MLP, RelationshipNetwork
 from taskloom.nn._tensor_normal import TensorNormal
+from taskloom.nn.relationship import _closed_form
 from taskloom.task import Regression, Task
 from taskloom.testing import ModelLaws
 
@@ -42,7 +46,7 @@ def covariance(n: int, seed: int) -> torch.Tensor:
 
 def test_the_value_is_that_of_the_kronecker_product():
     shape = (3, 2, 2)
-    prior = TensorNormal(shape, modes=(0, 1, 2), ridge=1e-3)
+    prior = TensorNormal(shape, modes=(0, 1, 2), ridge=1e-3, smallest_variance=1e-2)
     parts = [covariance(n, seed) for seed, n in enumerate(shape)]
     for mode, part in enumerate(parts):
         prior.set_covariance(mode, part)
@@ -56,7 +60,7 @@ def test_the_value_is_that_of_the_kronecker_product():
 def test_every_update_is_a_stationary_point_and_sweeps_go_down():
     torch.manual_seed(0)
     weights = torch.randn(6, 5, 4, dtype=torch.float64) * torch.linspace(0.3, 2, 4, dtype=torch.float64)
-    prior = TensorNormal(weights.shape, modes=(0, 1, 2), ridge=1e-12)
+    prior = TensorNormal(weights.shape, modes=(0, 1, 2), ridge=1e-12, smallest_variance=1e-9)
     values = [prior(weights).item()]
     for _ in range(6):
         prior.update(weights)
@@ -68,7 +72,7 @@ def test_every_update_is_a_stationary_point_and_sweeps_go_down():
     # the last covariance that was updated is stationary: its likelihood equations hold
     best = prior(weights).item()
     for scale in (0.99, 1.01):
-        other = TensorNormal(weights.shape, modes=(0, 1, 2), ridge=1e-12)
+        other = TensorNormal(weights.shape, modes=(0, 1, 2), ridge=1e-12, smallest_variance=1e-9)
         other.load_state_dict(prior.state_dict())
         other.set_covariance(2, prior.covariance(2) * scale)
         assert other(weights).item() > best
@@ -109,17 +113,153 @@ def test_related_and_opposed_tasks_are_found(estimator):
         assert model.priors[0].covariance(2).trace().item() == pytest.approx(1.0, rel=2e-3)
 
 
-def test_equal_tasks_do_not_break_the_prior():
-    model = related()
-    with torch.no_grad():
-        for tower in model.towers:
-            tower.get_parameter("0.0.weight").copy_(model.towers[0].get_parameter("0.0.weight"))
+MODES = [(0, 1, 2), (2,), (0, 2), (1,)]
+
+
+@st.composite
+def stacks(draw: st.DrawFn) -> torch.Tensor:
+    """Weights of up to ten tasks as trainings may leave them: tasks or layers that are zero, tasks that are equal."""
+    shape = (draw(st.integers(1, 4)), draw(st.integers(1, 4)), draw(st.sampled_from([1, 2, 3, 10])))
+    generator = torch.Generator().manual_seed(draw(st.integers(0, 10_000)))
+    weights = torch.randn(shape, dtype=torch.float64, generator=generator)
+    match draw(st.sampled_from(["all", "equal", "opposed", "zero", "one", "some"])):
+        case "equal":
+            weights = weights[..., :1].expand(shape).clone()
+        case "opposed":
+            weights = weights[..., :1] * torch.linspace(-1, 1, shape[2], dtype=torch.float64)
+        case "zero":
+            weights = torch.zeros_like(weights)
+        case "one":
+            weights[..., 1:] = 0
+        case "some":
+            weights = weights * (torch.rand(shape, generator=generator) < 0.3)
+    return weights * 10.0 ** draw(st.integers(-38, 38))
+
+
+@settings(max_examples=60, deadline=None)
+@given(weights=stacks(), modes=st.sampled_from(MODES), ridge=st.sampled_from([1e-9, 1e-3, 1.0]), after=st.floats(-9, 9))
+def test_no_weights_let_the_prior_pull_more_than_its_bound(weights, modes, ridge, after):
+    prior = TensorNormal(weights.shape, modes=modes, ridge=ridge, smallest_variance=0.02)
     for _ in range(3):
+        prior.update(weights)
+    later = (weights * 10.0**after).requires_grad_()  # before the next update, weights move on
+    value = prior(later)
+    (gradient,) = torch.autograd.grad(value, later)
+    assert torch.isfinite(value)
+    assert torch.isfinite(gradient).all()
+    size = later.detach().norm()
+    assert gradient.norm() <= (1 + 1e-6) * size / 0.02
+    for mode in modes:
+        covariance = prior.covariance(mode)
+        assert torch.isfinite(covariance).all()
+        correlation = covariance / torch.outer(covariance.diagonal(), covariance.diagonal()).sqrt()
+        assert correlation.abs().max() <= 1 + 1e-9
+
+
+@settings(max_examples=30, deadline=None)
+@given(weights=stacks(), modes=st.sampled_from(MODES), power=st.integers(0, 6))
+def test_above_the_bound_the_scale_of_weights_changes_nothing_else(weights, modes, power):
+    """Covariances follow the square of the weights, and relations do not follow them at all."""
+    weights = weights / weights.abs().max().clamp(min=1e-38)
+    assume(weights.abs().max() > 0)
+    found = []
+    for scale in (1.0, 10.0**power):
+        prior = TensorNormal(weights.shape, modes=modes, ridge=1e-2, smallest_variance=1e-12)
+        for _ in range(3):
+            prior.update(scale * weights)
+        found.append(prior)
+    last = modes[-1]
+    one, many = (prior.covariance(last) for prior in found)
+    torch.testing.assert_close(many / 10.0 ** (2 * power), one, rtol=1e-6, atol=1e-9 * one.abs().max().item())
+
+
+def test_weights_of_zero_say_nothing_about_relations():
+    for modes in MODES:
+        prior = TensorNormal((2, 3, 4), modes=modes, ridge=1e-3, smallest_variance=0.02)
+        prior.set_covariance(modes[-1], covariance((2, 3, 4)[modes[-1]], 0))
+        prior.update(torch.zeros(2, 3, 4))
+        weights = torch.ones(2, 3, 4, dtype=torch.float64, requires_grad=True)
+        (gradient,) = torch.autograd.grad(prior(weights), weights)
+        torch.testing.assert_close(gradient, weights.detach() / 0.02, rtol=1e-12, atol=0)
+
+
+def test_covariances_that_ridges_would_multiply_keep_one_ridge_together():
+    """Equal features, outputs and tasks: three ridges of 1e-3 leave their product 1e-9 of the mean, the prior 1e-3."""
+    prior = TensorNormal((3, 3, 3), modes=(0, 1, 2), ridge=1e-3, smallest_variance=1e-6)
+    prior.update(torch.ones(3, 3, 3))
+    weights = torch.randn(3, 3, 3, dtype=torch.float64, requires_grad=True)
+    (gradient,) = torch.autograd.grad(prior(weights), weights)
+    mean = math.prod(prior.covariance(mode).diagonal().mean().item() for mode in (0, 1, 2))
+    assert 100 / mean < gradient.norm() / weights.detach().norm() <= 1001.01 / mean
+
+
+@settings(max_examples=40, deadline=None)
+@given(weights=stacks(), ridge=st.sampled_from([1e-9, 1e-3, 1.0]))
+def test_the_closed_form_has_trace_one_whatever_the_weights_are(weights, ridge):
+    found = _closed_form(weights, ridge)
+    n_tasks = weights.shape[-1]
+    assert found.trace().item() == pytest.approx(1.0)
+    assert torch.linalg.eigvalsh(found)[0] >= ridge / (1 + ridge) / n_tasks - 1e-14
+
+
+def trained(strength: float, modes: Sequence[str], *, n_tasks: int, alike: bool, steps: int) -> RelationshipNetwork:
+    """Towers after plain gradient descent in float32 with covariances that are updated often; nothing to learn."""
+    torch.manual_seed(0)
+    tasks = [Task(name=f"task {k}", kind=Regression()) for k in range(n_tasks)]
+    model = RelationshipNetwork(
+        MLP(6, (16,)), tasks, tower=lambda: MLP(16, (12,)), strength=strength, modes=modes, every=20
+    )
+    if alike:
+        for tower in model.towers:
+            tower.load_state_dict(model.towers[0].state_dict())
+    (phase,) = model.phases()
+    optimiser = torch.optim.SGD(model.parameters(), lr=0.03)
+    inputs = torch.randn(32, 6)
+    targets = torch.randn(32, n_tasks)
+    for step in range(steps):
+        outputs = torch.cat(list(model(inputs).values()), 1)
+        loss = (outputs - targets).square().mean(0).sum() + model.penalty()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        assert torch.isfinite(loss), step
+        phase.on_step(step, steps)
+    return model
+
+
+@pytest.mark.parametrize("modes", [("task",), ("feature", "output", "task")], ids=["task", "all"])
+@pytest.mark.parametrize("alike", [False, True], ids=["fresh", "alike"])
+@pytest.mark.parametrize(("strength", "n_tasks"), [(0.01, 3), (0.3, 3), (0.3, 10)])
+def test_weights_and_variances_do_not_draw_each_other_to_zero(modes, alike, strength, n_tasks):
+    """Without bounds none of these trainings was finite for 200 steps."""
+    model = trained(strength, modes, n_tasks=n_tasks, alike=alike, steps=200)
+    assert all(torch.isfinite(parameter).all() for parameter in model.parameters())
+    assert torch.isfinite(model.task_correlation()).all()
+
+
+def test_weights_that_are_not_finite_leave_the_covariances_alone():
+    for estimator in ("flip-flop", "mtrl"):
+        model = related(estimator=estimator)
         model.update_covariances()
-        assert torch.isfinite(model.penalty())
-    zero = TensorNormal((2, 2, 2), modes=(2,), ridge=1e-3)
-    zero.update(torch.zeros(2, 2, 2))
-    assert torch.isfinite(zero(torch.zeros(2, 2, 2)))
+        before = model.priors[0].covariance(2).clone()
+        with torch.no_grad():
+            model.towers[1].get_parameter("0.0.weight")[0, 0] = torch.nan
+        model.update_covariances()
+        assert torch.equal(model.priors[0].covariance(2), before)
+
+
+def test_covariances_stay_in_double_precision_whatever_the_weights_are():
+    model = related(modes=("feature", "output", "task"))
+    model.update_covariances()
+    before = {name: value.clone() for name, value in model.priors.named_buffers()}
+    expected = model.penalty()
+    model.half()
+    assert all(torch.equal(value, before[name]) for name, value in model.priors.named_buffers())
+    penalty = model.penalty()
+    assert penalty.dtype == torch.float32
+    torch.testing.assert_close(penalty.double(), expected, rtol=1e-2, atol=0)
+    penalty.backward()
+    assert all(torch.isfinite(tower.get_parameter("0.0.weight").grad).all() for tower in model.towers)
 
 
 def test_convolutions_are_coupled_by_channel_and_kernel():
@@ -157,21 +297,23 @@ def test_a_task_comes_and_goes_with_its_covariance():
 
 
 @pytest.mark.parametrize(
-    ("settings", "message"),
+    ("wrong", "message"),
     [
         ({"modes": ("tasks",)}, "expected some of"),
         ({"modes": ("feature", "task"), "estimator": "mtrl"}, "closed form for modes"),
         ({"estimator": "map"}, "'flip-flop' or 'mtrl'"),
         ({"every": 0}, "every must be 1 or more"),
         ({"strength": -1.0}, "strength must be 0 or more"),
+        ({"ridge": 0.0}, "ridge must be 1e-09 or more"),
+        ({"smallest_variance": 0.0}, "smallest_variance must be positive and finite"),
         ({"layers": ("none*",)}, "no weight of the towers matches"),
         ({"modes": ("feature",), "tower": lambda: nn.Linear(9000, 1)}, r"9000 features.*use modes=\('task',\)"),
     ],
-    ids=["modes", "mtrl", "estimator", "every", "strength", "layers", "large"],
+    ids=["modes", "mtrl", "estimator", "every", "strength", "ridge", "variance", "layers", "large"],
 )
-def test_bad_settings(settings, message):
+def test_bad_settings(wrong, message):
     with pytest.raises(TaskError, match=message):
-        RelationshipNetwork(MLP(6, (5,)), TASKS, **{"tower": lambda: MLP(5, (4,)), **settings})
+        RelationshipNetwork(MLP(6, (5,)), TASKS, **{"tower": lambda: MLP(5, (4,)), **wrong})
 
 
 def test_towers_must_be_alike():

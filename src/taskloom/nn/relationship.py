@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any, Literal, Self
@@ -28,6 +29,7 @@ __all__ = ["RelationshipNetwork"]
 Mode = Literal["feature", "output", "task"]
 _AXES: tuple[Mode, ...] = ("feature", "output", "task")
 _LARGEST = 8192
+_SMALLEST_RIDGE = 1e-9
 
 
 class RelationshipNetwork(MultiTaskModel):
@@ -56,20 +58,27 @@ class RelationshipNetwork(MultiTaskModel):
         every: steps between updates of the covariances; default 100, as in the authors' code.
         warmup: steps before the first; default 0.
         ridge: added to the diagonal of a covariance relative to its mean; default 1e-3 (our choice).
+        smallest_variance: no variance under the prior of ``"flip-flop"`` is smaller, whatever the weights are: all are
+            scaled up to it. The penalty then pulls a weight at most ``strength / smallest_variance`` times itself;
+            without a bound, weights and variances draw each other to zero. Default 0.01 (our choice). Gradient descent
+            without momentum needs a learning rate below ``2 * smallest_variance / strength``. The closed form, whose
+            trace is 1, pulls up to about ``strength * K / ridge``.
         heads: task name -> head module; default a linear layer by kind of task.
         example: sample output of the trunk, only needed when the tower does not say its ``out_features``.
 
     Raises:
         TaskError: towers of unequal shape, no layer to couple, an axis longer than 8,192 with a covariance of its own,
-            or an estimator that does not fit the modes.
+            an estimator that does not fit the modes, or a number out of its range.
 
     Cost:
-        trunk and K towers; buffers of D_1^2 + D_2^2 + K^2 numbers per layer for all modes; an update solves systems of
-        these sizes.
+        trunk and K towers; two buffers of D_1^2 + D_2^2 + K^2 numbers per layer for all modes; an update finds the
+        eigenvectors of matrices of these sizes.
 
     Differs from the paper:
         log-determinants enter with a plus sign, as the likelihood has them. Only the product of the three scales is
-        determined: features and outputs are normalised to mean variance 1.
+        determined: features and outputs are normalised to mean variance 1. The bound scales all variances alike, and so
+        leaves relations as they were found; the authors' code clips the trace of the inverse in this way, and does not
+        invert small singular values.
 
     Source:
         M. Long, J. Wang, Learning Multiple Tasks with Deep Relationship Networks, arXiv:1506.02117; M. Long, Z. Cao,
@@ -101,13 +110,15 @@ class RelationshipNetwork(MultiTaskModel):
         every: int = 100,
         warmup: int = 0,
         ridge: float = 1e-3,
+        smallest_variance: float = 1e-2,
         heads: Mapping[str, nn.Module] | None = None,
         example: Any = None,
     ) -> None:
         super().__init__(tasks)
-        _check_settings(modes, estimator, strength=strength, every=every, warmup=warmup, ridge=ridge)
+        _check_settings(modes, estimator, strength=strength, every=every, warmup=warmup)
+        _check_bounds(ridge, smallest_variance)
         self.strength, self.every, self.warmup = strength, every, warmup
-        self.estimator, self.ridge = estimator, ridge
+        self.estimator, self.ridge, self.smallest_variance = estimator, ridge, smallest_variance
         self.modes = tuple(mode for mode in _AXES if mode in modes)
         self.trunk = trunk
         self.towers = build_copies(tower, len(self.tasks), what="tower")
@@ -124,7 +135,7 @@ class RelationshipNetwork(MultiTaskModel):
                     f"layer {layer!r} has {shape[axis]} {_AXES[axis]}s, too many for a covariance of them (at most "
                     f"{_LARGEST}); use modes=('task',), or leave the layer out of layers="
                 )
-        return TensorNormal(shape, modes=axes, ridge=self.ridge)
+        return TensorNormal(shape, modes=axes, ridge=self.ridge, smallest_variance=self.smallest_variance)
 
     def _stack(self, layer: str) -> Tensor:
         """Weights of a layer of all towers, (in, out, K)."""
@@ -163,14 +174,20 @@ class RelationshipNetwork(MultiTaskModel):
         """``{"relationship": scalar}``."""
         values = [prior(self._stack(layer)) for layer, prior in zip(self.layers, self.priors, strict=True)]
         total: Tensor = self.strength * sum(values[1:], start=values[0])
-        return {"relationship": total.to(next(self.towers[0].parameters()).dtype)}
+        dtype = next(self.towers[0].parameters()).dtype
+        return {"relationship": total.to(torch.promote_types(dtype, torch.float32))}  # float16 ends at 65,504
 
     @torch.no_grad()
     def update_covariances(self) -> None:
-        """Take one flip-flop sweep (or the closed form) towards the present weights; training calls this by itself."""
+        """Take one flip-flop sweep (or the closed form) towards the present weights; training calls this by itself.
+
+        Weights that are not finite have no covariance: a layer that has them keeps the one it had.
+        """
         for layer, prior in zip(self.layers, self.priors, strict=True):
             assert isinstance(prior, TensorNormal)
             stack = self._stack(layer)
+            if not stack.isfinite().all():
+                continue
             if self.estimator == "mtrl":
                 prior.set_covariance(_AXES.index("task"), _closed_form(stack, self.ridge))
             else:
@@ -267,13 +284,15 @@ class RelationshipNetwork(MultiTaskModel):
 
 
 def _closed_form(stack: Tensor, ridge: float) -> Tensor:
-    """``(M M^T)^(1/2) / trace`` for M the tasks' weights, (K, D); Zhang and Yeung's."""
+    """``(M M^T)^(1/2) / trace`` for M the tasks' weights, (K, D), with a ridge; Zhang and Yeung's."""
     matrix = stack.double().flatten(0, 1).T
+    matrix = matrix / matrix.abs().max().clamp(min=torch.finfo(matrix.dtype).tiny)  # the scale has no part in it
     values, vectors = torch.linalg.eigh(matrix @ matrix.T)
     roots = values.clamp(min=0).sqrt()
-    roots = roots / roots.sum().clamp(min=1e-12)
-    roots = roots + ridge * roots.mean().clamp(min=1e-12)
-    found: Tensor = (vectors * roots) @ vectors.T
+    total = roots.sum()
+    shares = torch.where(total > 0, roots / total, 1 / len(roots))  # weights of zero say nothing about relations
+    shares = (shares + ridge / len(roots)) / (1 + ridge)
+    found: Tensor = (vectors * shares) @ vectors.T
     return found
 
 
@@ -294,9 +313,7 @@ def _coupled(towers: Parallel, patterns: Sequence[str], tasks: Sequence[str]) ->
     return tuple(chosen)
 
 
-def _check_settings(
-    modes: Sequence[str], estimator: str, *, strength: float, every: int, warmup: int, ridge: float
-) -> None:
+def _check_settings(modes: Sequence[str], estimator: str, *, strength: float, every: int, warmup: int) -> None:
     unknown = [mode for mode in modes if mode not in _AXES]
     if unknown or not modes:
         raise TaskError(f"modes={tuple(modes)}: expected some of {list(_AXES)}")
@@ -306,5 +323,12 @@ def _check_settings(
         raise TaskError(f"estimator='mtrl' is a closed form for modes=('task',), found modes={tuple(modes)}")
     if every < 1 or warmup < 0:
         raise TaskError(f"every must be 1 or more and warmup 0 or more, found {every!r} and {warmup!r}")
-    if not strength >= 0 or not ridge > 0:
-        raise TaskError(f"strength must be 0 or more and ridge positive, found {strength!r} and {ridge!r}")
+    if not strength >= 0:
+        raise TaskError(f"strength must be 0 or more, found {strength!r}")
+
+
+def _check_bounds(ridge: float, smallest_variance: float) -> None:
+    if not ridge >= _SMALLEST_RIDGE:
+        raise TaskError(f"ridge must be {_SMALLEST_RIDGE} or more, what rounding leaves of it, found {ridge!r}")
+    if not 0 < smallest_variance < math.inf:
+        raise TaskError(f"smallest_variance must be positive and finite, found {smallest_variance!r}; take 0.01")
