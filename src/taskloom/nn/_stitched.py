@@ -72,9 +72,9 @@ class StitchedNetworks(MultiTaskModel):
         self.single_task_epochs = single_task_epochs
         self.widths = stage_widths(self._network(0), channels=channels, example=example, dimension=dimension)
         self.heads = build_heads(self.task_objects, self._encoder(), heads=heads, example=example)
-        self.networks = tuple(range(len(self.tasks)))  # of each task
+        self.networks = tuple(range(len(self.tasks)))  # index of each task's: they part when a task is removed
         self.is_stitched = True
-        self._resting: list[nn.Parameter] = []
+        self._resting: list[nn.Parameter] = []  # no loss reaches them before the units are put back
 
     def connect(
         self,
@@ -146,7 +146,7 @@ class StitchedNetworks(MultiTaskModel):
             return None
         blocks = [slice(low, high) for low, high in itertools.pairwise(starts)]
         return [
-            ([states[k][rows]], [[column[k][rows]] for column in layers]) for k, rows in enumerate(blocks)
+            ([states[task][rows]], [[column[task][rows]] for column in layers]) for task, rows in enumerate(blocks)
         ]  # fmt: skip
 
     def _through_units(self, inputs: Any, indices: Sequence[int]) -> tuple[list[Any], list[list[Any]]]:
@@ -333,7 +333,8 @@ class StitchedNetworks(MultiTaskModel):
         index = self.position(task)
         head = self.heads[index]
         if not self.is_stitched:
-            return nn.Sequential(*(s[self._member(p, index)] for p, s in enumerate(self._stages())), head)
+            own = [stage[self._member(place, index)] for place, stage in enumerate(self._stages())]
+            return nn.Sequential(*own, head)
         wiring = wiring_of(self, lambda unit: unit.used(tolerance), taps=lambda readout: readout.used(tolerance))
         readout = None
         if len(self.readouts):

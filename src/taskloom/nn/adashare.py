@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from taskloom.errors import ExportError, TaskError
 from taskloom.nn._batching import computes_together, run_together
 from taskloom.nn._grow import grown
+from taskloom.nn._selected import mixture, run_selected
 from taskloom.nn.heads.default import build_head, build_heads
 from taskloom.nn.model import Freeze, MultiTaskModel, trainable
 from taskloom.nn.phase import Phase
@@ -113,15 +114,8 @@ class AdaShare(MultiTaskModel):
             raise TaskError("AdaShare needs at least one block")
         if sharing is None:
             sharing = 0.05 / max(1, math.comb(len(self.tasks), 2))
-        if not sparsity >= 0 or not sharing >= 0:
-            raise TaskError(f"sparsity and sharing must be 0 or more, found {sparsity!r} and {sharing!r}")
-        if not learning_rate > 0:
-            raise TaskError(f"learning_rate must be positive, found {learning_rate!r}")
-        if sparsity_form not in ("log", "expected"):
-            raise TaskError(f"sparsity_form must be 'log' or 'expected', found {sparsity_form!r}")
-        for name, value in (("warmup_epochs", warmup_epochs), ("search_cycles", search_cycles), ("speed", speed)):
-            if value < 1:
-                raise TaskError(f"{name} must be 1 or more, found {value!r}")
+        _check_weights(sparsity, sharing, sparsity_form, learning_rate)
+        _check_lengths(warmup_epochs=warmup_epochs, search_cycles=search_cycles, speed=speed)
         if not 0 <= min_blocks <= len(pairs):
             raise TaskError(f"min_blocks must lie in 0..{len(pairs)}, the number of blocks, found {min_blocks!r}")
         self.sparsity, self.sharing, self.sparsity_form, self.hard = sparsity, sharing, sparsity_form, hard
@@ -150,7 +144,12 @@ class AdaShare(MultiTaskModel):
         if self.training and self.mode == _SEARCH:
             return self._mixed(list(parts), indices)
         decisions = self.decisions()
-        return self._fixed(list(parts), [decisions[index] for index in indices])
+        return run_selected(
+            zip(self.blocks, self.skips, strict=True),
+            parts,
+            selected=[decisions[index] for index in indices],
+            together=computes_together(self),
+        )
 
     def _mixed(self, hidden: list[Any], indices: Sequence[int]) -> list[Any]:
         """Every block and every skip, weighted by a sample of the policy."""
@@ -163,30 +162,7 @@ class AdaShare(MultiTaskModel):
                 continue
             skipped = run_together(skip, hidden)
             shares = [samples[index, depth].to(part.dtype) for index, part in zip(indices, ran, strict=True)]
-            hidden = [self._join(depth, u, r, s) for u, r, s in zip(shares, ran, skipped, strict=True)]
-        return hidden
-
-    def _join(self, depth: int, share: Tensor, ran: Any, skipped: Any) -> Tensor:
-        if ran.shape != skipped.shape:
-            raise TaskError(
-                f"block {depth} gives {tuple(ran.shape[1:])} but its skip returns {tuple(skipped.shape[1:])}; give a "
-                "pair (block, skip) whose skip changes the shape as the block does"
-            )
-        joined: Tensor = share * ran + (1 - share) * skipped
-        return joined
-
-    def _fixed(self, hidden: list[Any], decisions: Sequence[Sequence[bool]]) -> list[Any]:
-        """Only what the tasks run; tasks that came by the same modules from the same input are computed once."""
-        for depth, (block, skip) in enumerate(zip(self.blocks, self.skips, strict=True)):
-            done: dict[tuple[int, bool], Any] = {}
-            before = hidden
-            for runs, module in ((True, block), (False, skip)):
-                own = [part for part, row in zip(before, decisions, strict=True) if row[depth] is runs]
-                distinct = list({id(part): part for part in own}.values())
-                together = computes_together(self) and len(distinct) > 1
-                outputs = run_together(module, distinct) if together else map(module, distinct)
-                done |= {(id(part), runs): output for part, output in zip(distinct, outputs, strict=True)}
-            hidden = [done[id(part), row[depth]] for part, row in zip(before, decisions, strict=True)]
+            hidden = [mixture(depth, *three) for three in zip(shares, ran, skipped, strict=True)]
         return hidden
 
     # ---------------------------------------------------------------- what is chosen
@@ -398,3 +374,18 @@ class AdaShare(MultiTaskModel):
         if self.mode == _FIXED:
             self.chosen = tuple(self.chosen[task] for task in kept)
             self._drop_unused()
+
+
+def _check_weights(sparsity: float, sharing: float, sparsity_form: str, learning_rate: float) -> None:
+    if not sparsity >= 0 or not sharing >= 0:
+        raise TaskError(f"sparsity and sharing must be 0 or more, found {sparsity!r} and {sharing!r}")
+    if sparsity_form not in ("log", "expected"):
+        raise TaskError(f"sparsity_form must be 'log' or 'expected', found {sparsity_form!r}")
+    if not learning_rate > 0:
+        raise TaskError(f"learning_rate must be positive, found {learning_rate!r}")
+
+
+def _check_lengths(**lengths: int) -> None:
+    for name, value in lengths.items():
+        if value < 1:
+            raise TaskError(f"{name} must be 1 or more, found {value!r}")

@@ -26,7 +26,7 @@ from taskloom.task import Task
 
 __all__ = ["CompressionWarning", "TensorFactorised", "without_warning"]
 
-_LOOP_UP_TO = 4
+_LOOP_UP_TO = 4  # tasks: one batched computation of their encoders is slower for two, and wins little for four
 
 
 class CompressionWarning(UserWarning):
@@ -153,17 +153,14 @@ class TensorFactorised(MultiTaskModel):
         if not self.shapes:
             raise TaskError(f"{type(networks[0]).__name__} has no matrix to factorise; use Independent")
         self.factorisations = _one_each(LAF() if factorisation is None else factorisation, list(self.shapes))
-        bases: list[Basis] = []
-        numbers: list[Tensor] = []
-        for name, chosen in zip(self.shapes, self.factorisations, strict=True):
-            stack = torch.stack([weight.detach() for weight in columns[name]], dim=-1)
-            if merge_kernel and stack.ndim > 3:
-                stack = stack.flatten(2, -2)
-            basis, own = chosen.decompose(stack)
-            bases.append(basis)
-            numbers.append(own)
-        self.bases = nn.ModuleList(bases)
-        self.numbers = nn.ModuleList(nn.ParameterList(own[k].clone() for own in numbers) for k in range(len(networks)))
+        factors = [
+            chosen.decompose(_stacked(columns[name], merge_kernel=merge_kernel))
+            for name, chosen in zip(self.shapes, self.factorisations, strict=True)
+        ]
+        self.bases = nn.ModuleList(basis for basis, _ in factors)
+        self.numbers = nn.ModuleList(
+            nn.ParameterList(numbers[k].clone() for _, numbers in factors) for k in range(len(networks))
+        )
         self.vectors = nn.ModuleList(
             nn.ParameterList(columns[name][k].detach().clone() for name in self.vector_names)
             for k in range(len(networks))
@@ -191,6 +188,7 @@ class TensorFactorised(MultiTaskModel):
 
     @staticmethod
     def _own(lists: nn.ModuleList, index: int) -> nn.ParameterList:
+        """The parameters of one task."""
         own = lists[index]
         assert isinstance(own, nn.ParameterList)
         return own
@@ -207,7 +205,7 @@ class TensorFactorised(MultiTaskModel):
     def represent(self, inputs: Any, indices: Sequence[int]) -> list[Any]:
         generated = self.weights(indices)
         together = isinstance(inputs, Tensor) and len(indices) > _LOOP_UP_TO and computes_together(self)
-        if together and not self._buffers_of(0) and not casts(self):
+        if together and not self._buffers_of(0) and not casts(self):  # statistics are written in place
 
             def call(parameters: dict[str, Tensor]) -> Any:
                 return functional_call(self.skeleton, parameters, (inputs,))
@@ -324,6 +322,12 @@ class TensorFactorised(MultiTaskModel):
         super().forget(index)
         for lists in (self.numbers, self.vectors, self.statistics):
             del lists[index]
+
+
+def _stacked(weights: Sequence[Tensor], *, merge_kernel: bool) -> Tensor:
+    """Weights of all tasks, task axis last; kernels of convolutions with one axis for all their places if wanted."""
+    stack = torch.stack([weight.detach() for weight in weights], dim=-1)
+    return stack.flatten(2, -2) if merge_kernel and stack.ndim > 3 else stack
 
 
 def _combined(basis: Tensor, numbers: Sequence[Tensor], *, together: bool) -> Tensor:

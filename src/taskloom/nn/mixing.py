@@ -126,6 +126,7 @@ class Mixing(nn.Module):
         return self.per == "scalar" and self.subspaces == 1 and not len(self.finishes) and computes_together(self)
 
     def _mixed(self, features: Sequence[Tensor], rows: Sequence[int] | None) -> list[Tensor]:
+        """The rows asked for, of features in a list: one tensor per row."""
         chosen = range(self._n_rows()) if rows is None else rows
         dimension = self._axis(features[0].shape)
         together = computes_together(self)
@@ -139,6 +140,7 @@ class Mixing(nn.Module):
         return [self.finishes[row](part) for row, part in zip(chosen, mixed)] if len(self.finishes) else mixed
 
     def _axis(self, shape: Sequence[int]) -> int:
+        """The axis of the channels, counted from the front; features that do not fit the unit are refused."""
         axis = self.dimension % len(shape)
         found = shape[axis]
         if self.channels is not None and found != self.channels:
@@ -179,6 +181,7 @@ class Mixing(nn.Module):
         return flat if self.per == "channel" else flat.squeeze(2)
 
     def _size(self) -> int:
+        """Rows (and columns) of the weights between one network and another: its subspaces, in full its channels."""
         if self.per != "full":
             return self.subspaces
         assert self.channels is not None
@@ -195,6 +198,7 @@ class Mixing(nn.Module):
         return torch.kron(start, identity).to(torch.get_default_dtype()).unsqueeze(0)  # (1, C, K C)
 
     def _new_finish(self) -> nn.Module:
+        """What follows the mixture of one row: normalisation and activation."""
         parts: list[nn.Module] = []
         if self.norm is not None:
             assert self.channels is not None
@@ -264,14 +268,11 @@ class Mixing(nn.Module):
         The new row joins the last block of rows if that still learns; rows that are frozen stay so, and with them the
         zeros with which they read the new network.
         """
-        size = self.subspaces
-        self.start = torch.block_diag(self.start, torch.eye(size, dtype=self.start.dtype))
-        new_start = self.start[-size:]
-        wider = self.channels if self.per == "full" else size
-        assert wider is not None
+        self.start = torch.block_diag(self.start, torch.eye(self.subspaces, dtype=self.start.dtype))
         self.n_tasks += 1
-        blocks = [_padded(block, wider, axis=2 if self.per == "full" else 1) for block in self.rows]
-        row = self._expanded(new_start).to(blocks[0])
+        reading = 2 if self.per == "full" else 1  # the axis that says who is read
+        blocks = [_padded(block, self._size(), axis=reading) for block in self.rows]
+        row = self._expanded(self.start[-self.subspaces :]).to(blocks[0])
         if self.per != "full" and blocks[-1].requires_grad:
             blocks[-1] = nn.Parameter(torch.cat([blocks[-1].detach(), row]))
         else:
@@ -342,6 +343,7 @@ def _submatrix(weight: Tensor, rows: Sequence[int], *, columns: Sequence[int], s
 
 
 def _padded(block: nn.Parameter, width: int, *, axis: int) -> nn.Parameter:
+    """A block of weights with more zeros at the end of an axis."""
     shape = list(block.shape)
     shape[axis] = width
     padded = torch.cat([block.detach(), block.new_zeros(shape)], dim=axis)
