@@ -126,3 +126,16 @@ def test_every_public_name_is_in_the_reference() -> None:
     text = (ROOT / "docs" / "api" / "index.rst").read_text()
     listed = set(re.findall(r"^   (\w+)$", text, re.MULTILINE))
     assert set(tl.__all__) - set(tl.__dict__["__lazy_modules__"]) == listed
+
+
+def test_every_architecture_is_built_on_its_page() -> None:
+    from taskloom import nn
+
+    public = {name: getattr(nn, name) for name in nn.__all__}
+    names = {name for name, one in public.items() if isinstance(one, type) and issubclass(one, nn.MultiTaskModel)}
+    page = ROOT / "docs" / "architectures.rst"
+    table = page.read_text().partition("What they are built from")[0]
+    code = "".join(text for _, text in blocks(page, "python"))
+    architectures = names - {"MultiTaskModel"}
+    assert architectures == {name for name in names if re.search(rf"\b(tl|nn)\.{name}\(", code)}
+    assert architectures - {"Deferred"} <= set(re.findall(r"\w+", table))  # which stands for any of them
