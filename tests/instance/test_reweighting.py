@@ -117,6 +117,15 @@ def test_cross_fitted_weights_are_less_sure() -> None:
 
 
 @quiet
+@quiet
+def test_fewer_samples_than_folds() -> None:
+    table, y = X[[0, 1, -2, -1]], Y[[0, 1, -2, -1]]
+    with pytest.warns(UserWarning, match="n_folds=5, but tasks of more than one sample have 4 in all"):
+        found = TaskReweighting(Ridge(), rescale=True, task_feature=0).fit(table, y)
+    plain = TaskReweighting(Ridge(), rescale=True, n_folds=None, task_feature=0).fit(table, y)
+    np.testing.assert_array_equal(found.weights_, plain.weights_)
+
+
 def test_cutting_and_rescaling() -> None:
     cut = TaskReweighting(Ridge(), r_max=1.5, n_folds=None, task_feature=0).fit(X, Y)
     assert cut.weights_.max() == 1.5

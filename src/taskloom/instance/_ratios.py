@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -43,7 +44,14 @@ def density_ratios(
     splittable = np.flatnonzero(counts[tasks] > 1)  # the sample of a task of one sample is always used for training
     probabilities = np.empty((len(tasks), n_tasks))
     rest = np.arange(len(tasks))
-    if n_folds is not None and len(splittable) >= n_folds:
+    if n_folds is not None and len(splittable) < n_folds:
+        warnings.warn(
+            f"n_folds={n_folds}, but tasks of more than one sample have {len(splittable)} in all: the weights come "
+            "from a classifier that has seen the samples, as with n_folds=None; set fewer folds",
+            UserWarning,
+            stacklevel=4,
+        )
+    elif n_folds is not None:
         rest = np.flatnonzero(counts[tasks] == 1)
         folds = TaskStratifiedKFold(
             n_folds, task_feature=0, shuffle=random_state is not None, random_state=random_state

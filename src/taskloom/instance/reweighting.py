@@ -70,9 +70,10 @@ class TaskReweighting(MetaEstimatorMixin, BaseEstimator):  # type: ignore[misc]
         task_classifier: a classifier with ``predict_proba`` and ``sample_weight``; default
             ``LogisticRegression(C=1.0)``, multinomial.
         n_folds: of the cross-fitting: the weights of a sample come from a classifier that has not seen it. Default 5;
-            None for weights from a classifier that has, which are too sure. Folds are made of rows: a row of weight 2
-            is in one fold, where two equal rows may be in two, so that each is rated by a classifier that has seen the
-            other. Only with None are whole sample weights exactly the same as repeated rows.
+            None for weights from a classifier that has, which are too sure; so it is, with a warning, where there are
+            fewer samples than folds. Folds are made of rows: a row of weight 2 is in one fold, where two equal rows may
+            be in two, so that each is rated by a classifier that has seen the other. Only with None are whole sample
+            weights exactly the same as repeated rows.
         r_max: largest ratio, at least 1; default 20.
         gamma: from 0 (all weights 1: one pooled fit for every task) to 1 (default).
         rescale: divide the weights of each task by their mean, so that they sum to N; default False.
