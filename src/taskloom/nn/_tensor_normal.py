@@ -33,8 +33,9 @@ class TensorNormal(nn.Module):
         modes: the axes with a covariance of their own; the others keep the identity.
         ridge: what :meth:`update` adds to the diagonal of a covariance, relative to its mean; no l is smaller than this
             share of their mean either, which holds together what ridges of several axes would multiply.
-        smallest_variance: what no l is smaller than after :meth:`update`, since all are scaled together up to it. The
-            value's gradient is then at most ``weights / smallest_variance``, entry by entry along the eigenvectors.
+        smallest_variance: no l counts as smaller, once covariances are not identities; after :meth:`update` their mean
+            is not smaller either. The gradient of the value is then at most ``weights / smallest_variance``, entry by
+            entry along the eigenvectors.
     """
 
     floor: Tensor
@@ -83,8 +84,7 @@ class TensorNormal(nn.Module):
             eye = torch.eye(len(found)).to(found)
             relative = torch.where(scale > 0, found / scale, eye)
             self._set(mode, (relative + self.ridge * eye) / (1 + self.ridge))
-        self._bound()
-        self._rescale(torch.maximum(scale * largest.square(), self.smallest_variance / self._variances().min()))
+        self._rescale((scale * largest.square()).clamp(min=self.smallest_variance))
         self._bound()
 
     @torch.no_grad()
@@ -139,7 +139,7 @@ class TensorNormal(nn.Module):
     def _bound(self) -> None:
         """What follows from all covariances: the floor of the variances, and the log-determinant."""
         means = torch.stack([getattr(self, f"variances_{mode}").mean() for mode in self.modes])
-        self.floor.copy_(_smallest(means.prod(), self.ridge))
+        self.floor.copy_(_smallest(means.prod(), self.ridge).clamp(min=self.smallest_variance))
         variances = self._variances()
         self.log_determinants.copy_(variances.log().sum() * (math.prod(self.shape) / variances.numel()))
 

@@ -58,11 +58,10 @@ class RelationshipNetwork(MultiTaskModel):
         every: steps between updates of the covariances; default 100, as in the authors' code.
         warmup: steps before the first; default 0.
         ridge: added to the diagonal of a covariance relative to its mean; default 1e-3 (our choice).
-        smallest_variance: no variance under the prior of ``"flip-flop"`` is smaller, whatever the weights are: all are
-            scaled up to it. The penalty then pulls a weight at most ``strength / smallest_variance`` times itself;
-            without a bound, weights and variances draw each other to zero. Default 0.01 (our choice). Gradient descent
-            without momentum needs a learning rate below ``2 * smallest_variance / strength``. The closed form, whose
-            trace is 1, pulls up to about ``strength * K / ridge``.
+        smallest_variance: no variance under the prior counts as smaller, whatever the weights are, so that the penalty
+            pulls a weight at most ``strength / smallest_variance`` times itself. Without a bound, weights and variances
+            draw each other to zero. Default 0.003 (our choice). Gradient descent without momentum needs a learning rate
+            below ``2 * smallest_variance / strength``. With ``"mtrl"``, whose trace is 1, the bound is at most 0.1 / K.
         heads: task name -> head module; default a linear layer by kind of task.
         example: sample output of the trunk, only needed when the tower does not say its ``out_features``.
 
@@ -76,9 +75,8 @@ class RelationshipNetwork(MultiTaskModel):
 
     Differs from the paper:
         log-determinants enter with a plus sign, as the likelihood has them. Only the product of the three scales is
-        determined: features and outputs are normalised to mean variance 1. The bound scales all variances alike, and so
-        leaves relations as they were found; the authors' code clips the trace of the inverse in this way, and does not
-        invert small singular values.
+        determined: features and outputs are normalised to mean variance 1. Variances have a smallest value, where the
+        authors' code clips the trace of the inverse, and does not invert small singular values.
 
     Source:
         M. Long, J. Wang, Learning Multiple Tasks with Deep Relationship Networks, arXiv:1506.02117; M. Long, Z. Cao,
@@ -110,7 +108,7 @@ class RelationshipNetwork(MultiTaskModel):
         every: int = 100,
         warmup: int = 0,
         ridge: float = 1e-3,
-        smallest_variance: float = 1e-2,
+        smallest_variance: float = 3e-3,
         heads: Mapping[str, nn.Module] | None = None,
         example: Any = None,
     ) -> None:
@@ -135,7 +133,10 @@ class RelationshipNetwork(MultiTaskModel):
                     f"layer {layer!r} has {shape[axis]} {_AXES[axis]}s, too many for a covariance of them (at most "
                     f"{_LARGEST}); use modes=('task',), or leave the layer out of layers="
                 )
-        return TensorNormal(shape, modes=axes, ridge=self.ridge, smallest_variance=self.smallest_variance)
+        smallest = self.smallest_variance
+        if self.estimator == "mtrl":  # with trace 1 the mean falls with the number of tasks
+            smallest = min(smallest, 0.1 / len(self.towers))
+        return TensorNormal(shape, modes=axes, ridge=self.ridge, smallest_variance=smallest)
 
     def _stack(self, layer: str) -> Tensor:
         """Weights of a layer of all towers, (in, out, K)."""
@@ -331,4 +332,4 @@ def _check_bounds(ridge: float, smallest_variance: float) -> None:
     if not ridge >= _SMALLEST_RIDGE:
         raise TaskError(f"ridge must be {_SMALLEST_RIDGE} or more, what rounding leaves of it, found {ridge!r}")
     if not 0 < smallest_variance < math.inf:
-        raise TaskError(f"smallest_variance must be positive and finite, found {smallest_variance!r}; take 0.01")
+        raise TaskError(f"smallest_variance must be positive and finite, found {smallest_variance!r}; take 0.003")
