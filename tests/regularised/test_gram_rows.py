@@ -69,5 +69,16 @@ def test_tasks_of_one_design_share_what_is_known() -> None:
 @pytest.mark.parametrize(("n", "d", "n_tasks"), [(50, 10, 2), (5000, 200, 20), (100, 200, 5), (60, 3000, 4)])
 def test_first_sets_are_within_what_is_missing_or_everything(n: int, d: int, n_tasks: int, n_missing: int) -> None:
     problem = problem_of("shared", n=n, d=d, n_tasks=n_tasks)
-    first = _costs.first_rows(problem, min(n_missing, d))
+    thresholds = np.where(np.arange(d) < n_missing, 1.5, 0.5)
+    first = _costs.first_rows(problem, thresholds)
     assert 0 <= first <= min(n_missing, d) or first == d
+
+
+def test_with_few_features_the_first_set_is_what_stays_above_the_penalty_or_everything() -> None:
+    """What is needed is counted by thresholds above 2: residuals of a solution are about half of the targets."""
+    problem = problem_of("shared", n=5000, d=200, n_tasks=5)
+    thresholds = np.full(200, 1.3)
+    thresholds[:12] = 8.0
+    assert _costs.first_rows(problem, thresholds) == 12
+    thresholds[:150] = 8.0
+    assert _costs.first_rows(problem, thresholds) == 200

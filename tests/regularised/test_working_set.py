@@ -42,7 +42,7 @@ def run(risk: SquaredRisk, penalty: RowNorm, *, target: float, first: int | None
         solve_rows=solve_rows,
         target=target,
         max_iterations=100_000,
-        first=None if first is None else lambda n_missing: min(n_missing, first),
+        first=None if first is None else lambda thresholds: min(int(np.count_nonzero(thresholds > 1)), first),
     )
     return reached, sets
 

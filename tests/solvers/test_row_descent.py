@@ -66,6 +66,7 @@ def test_one_proximal_step_is_exact_where_tasks_have_one_curvature(q: float) -> 
     [
         (19, 30, 3, 2.0, 0.0, 0.0),
         (16, 1, 2, 2.0, 0.0, 0.0),
+        (9, 7, 3, 2.0, 0.0, 0.2),
         (8, 5, 4, 2.0, 0.0, 0.3),
         (3, 12, 1, 2.0, 0.0, 0.0),
         (21, 9, 2, np.inf, 0.0, 0.0),
@@ -81,29 +82,29 @@ def test_residuals_and_gram_matrices_lead_to_the_same_minimum(
     random = np.random.default_rng([m, n, n_tasks])
     designs = random.normal(size=(1 if is_shared else n_tasks, n, m))
     targets = random.normal(size=(n_tasks, n))
-    scale, each = 1 / n, np.broadcast_to(designs, (n_tasks, n, m))
-    r = scale * np.einsum("tnm,tn->tm", each, targets)
+    each = np.broadcast_to(designs, (n_tasks, n, m))
+    scales = np.full(n_tasks, 1 / n) if is_shared else np.linspace(0.0 if n_tasks > 2 else 0.5, 2.0, n_tasks) / n
+    r = scales[:, None] * np.einsum("tnm,tn->tm", each, targets)
     strength = 0.2 * np.linalg.norm(r, axis=0, ord=1 if q == np.inf else 2).max()
     terms = RowTerms(np.full(m, strength), np.full(m, q), np.full(m, strength * entry * 5) if entry else None)
-    square = scale * float((targets**2).sum())
+    square = float(scales @ (targets**2).sum(axis=1))
     shape = (2 if entry else 1, m, n_tasks)
 
     parts, residuals = np.zeros(shape), targets.ravel().copy()
-    starts = np.zeros(n_tasks, dtype=np.int64) if is_shared else np.arange(n_tasks) * n
     _, gap = descend_residuals(
-        parts, residuals, columns=np.ascontiguousarray(np.concatenate(designs).T), starts=starts,
-        lengths=np.full(n_tasks, n), scales=np.full(n_tasks, scale), ridge=ridge, terms=terms, passes=2000,
-        target=1e-10 * square,
+        parts, residuals, columns=np.ascontiguousarray(np.concatenate(designs).T), lengths=np.full(n_tasks, n),
+        scales=scales, ridge=ridge, terms=terms, passes=2000, target=1e-10 * square,
     )  # fmt: skip
     others, gradients = np.zeros(shape), r.copy()
-    grams = scale * np.einsum("tnm,tnk->tmk", designs, designs) + ridge * np.eye(m)
+    grams = scales[: len(designs), None, None] * np.einsum("tnm,tnk->tmk", designs, designs) + ridge * np.eye(m)
     _, other_gap = descend_gradients(
         others, gradients, grams=grams, r=r, square=square, ridge=ridge, terms=terms, passes=2000, target=1e-10 * square
     )
 
-    A = parts.sum(axis=0)
-    left = targets - np.einsum("tnm,mt->tn", each, A)
-    np.testing.assert_allclose(residuals, left.ravel(), atol=1e-11)
+    if is_shared:
+        np.testing.assert_allclose(
+            residuals, (targets - np.einsum("tnm,mt->tn", each, parts.sum(axis=0))).ravel(), atol=1e-11
+        )
     np.testing.assert_allclose(
         gradients, r - np.einsum("tmk,kt->tm", np.broadcast_to(grams, (n_tasks, m, m)), others.sum(axis=0)), atol=1e-11
     )
@@ -112,7 +113,40 @@ def test_residuals_and_gram_matrices_lead_to_the_same_minimum(
     def objective(x: np.ndarray) -> float:
         rest = targets - np.einsum("tnm,mt->tn", each, x.sum(axis=0))
         norms = strength * np.linalg.norm(x[0], axis=1, ord=q).sum() + 5 * strength * entry * np.abs(x[1:]).sum()
-        return float(scale * (rest**2).sum() / 2 + ridge * (x[0] ** 2).sum() / 2 + norms)
+        return float(scales @ (rest**2).sum(axis=1) / 2 + ridge * (x[0] ** 2).sum() / 2 + norms)
 
     assert parts.any()
     assert objective(parts) == pytest.approx(objective(others), abs=2e-10 * square)
+
+
+@pytest.mark.parametrize("n_features", [3, 8, 9])
+def test_tasks_without_samples_leave_rows_at_0(n_features: int) -> None:
+    parts = np.ones((1, n_features, 2))
+    made, gap = descend_residuals(
+        parts, np.zeros(0), columns=np.zeros((n_features, 0)), lengths=np.zeros(2, dtype=np.int64), scales=np.zeros(2),
+        ridge=0.0, terms=RowTerms(np.ones(n_features), np.full(n_features, 2.0)), passes=20, target=0.0,
+    )  # fmt: skip
+    assert (made, gap) == (5, 0.0)
+    assert not parts.any()
+
+
+@settings(max_examples=60, deadline=None)
+@given(values=SIZES, strength=st.floats(0.05, 20), spread=st.floats(1.0, 1e4))
+def test_a_row_of_several_curvatures_is_at_its_minimum_after_one_pass(
+    values: list[float], strength: float, spread: float
+) -> None:
+    r = np.array(values)[:, None]
+    curvatures = np.geomspace(1.0, spread, len(r))
+    parts = np.full((1, 1, len(r)), 0.3)
+    descend_gradients(
+        parts, r - (curvatures * 0.3)[:, None], grams=curvatures[:, None, None], r=r, square=0.0, ridge=0.0,
+        terms=RowTerms(np.array([strength]), np.array([2.0])), passes=1, target=0.0,
+    )  # fmt: skip
+    x = parts[0, 0]
+    g, length = r[:, 0] - curvatures * x, float(np.linalg.norm(x))
+    if np.linalg.norm(r) <= strength * (1 - 1e-12):
+        assert not x.any()
+    elif length > 0:
+        np.testing.assert_allclose(g, strength * x / length, atol=1e-9 * (1 + np.abs(r).max()))
+    else:
+        assert np.linalg.norm(r) <= strength * (1 + 1e-12)

@@ -11,7 +11,10 @@ own the times are larger, and Gram matrices that leave the cache are read from m
 
 from __future__ import annotations
 
+import numpy as np
+
 from taskloom.regularised._least_squares import LeastSquares, LeastSquaresOfData
+from taskloom.regularised.data import Array
 
 __all__ = [
     "all_grams",
@@ -43,8 +46,8 @@ _CACHE = 2**19  # numbers
 _PASSES = 20  # of a typical solution on a set of rows
 _FURTHER_PASSES = 10  # from a share of the gap on a set of rows to none of it
 _FEW_ROUNDS = 10  # of gradients, for which all Gram matrices are not many
-_MOST = 0.8  # of the rows
-_PER_CAUSE = 3  # rows that do not stay 0 at first, for one that is needed in the end: correlated rows go together
+_MOST = 0.6  # of the rows
+_NEEDED = 2  # threshold at first of a row that stays above 1 in the end: residuals become half of the targets or so
 _MOST_NUMBERS = 2**27  # in Gram matrices: 1 GiB
 
 
@@ -93,20 +96,25 @@ def fits(problem: LeastSquaresOfData, m: int) -> bool:
     return problem.n_grams * m * problem.n_features <= _MOST_NUMBERS
 
 
-def first_rows(problem: LeastSquares, n_missing: int) -> int:
+def first_rows(problem: LeastSquares, thresholds: Array) -> int:
     """Rows of the first working set: their Gram matrices cost about as much as a round with the gradients of all rows.
 
     With few features the rows of the Gram matrices are counted, which make gradients from the data unnecessary: the set
-    is small then, as further rounds are cheap, but where most rows are missing it is all of them.
+    is small then, as further rounds are cheap, but where most rows are needed it is all of them.
+
+    Args:
+        problem: least squares.
+        thresholds: what the penalty of every row is compared with at first, shape (d,).
     """
     if is_small(problem):
         return problem.n_features
+    n_missing, n_needed = (int(np.count_nonzero(thresholds > least)) for least in (1, _NEEDED))
     if not isinstance(problem, LeastSquaresOfData) or "whole" in problem.__dict__:
         return n_missing
     budget, n = gradients(problem), max(problem.n_samples, 1)
     if all_grams(problem) <= _FEW_ROUNDS * (budget + round_of(problem)):
         few = int((budget + round_of(problem)) / n / (_GATHER + problem.n_features * _PRODUCT))
-        return problem.n_features if n_missing >= _MOST * problem.n_features else min(n_missing // _PER_CAUSE, few)
+        return problem.n_features if n_needed >= _MOST * problem.n_features else min(n_needed, few)
     return min(n_missing, int(((_GATHER**2 + 6 * _PRODUCT * budget / n) ** 0.5 - _GATHER) / (2 * _PRODUCT)))
 
 

@@ -150,13 +150,10 @@ class _RowSolver:
         complete = np.zeros((problem.n_features, problem.n_tasks))
         complete[rows] = state.sum(0)
         pieces = problem.each_task()
-        lengths = np.array([piece.design.n_samples for piece in pieces], dtype=np.int64)
-        starts = np.zeros(len(pieces), dtype=np.int64)
-        if problem.n_grams > 1:
-            starts[1:] = np.cumsum(lengths)[:-1]
         made, _ = descend_residuals(
             state, np.concatenate([R.ravel() for R in problem.residuals(complete)]), columns=problem.columns(rows),
-            starts=starts, lengths=lengths, scales=np.array([piece.scale for piece in pieces]), ridge=self.ridge,
-            terms=self.terms.rows(rows), passes=self.most_passes, target=target,
+            lengths=np.array([piece.design.n_samples for piece in pieces]),
+            scales=np.array([piece.scale for piece in pieces]), ridge=self.ridge, terms=self.terms.rows(rows),
+            passes=self.most_passes, target=target,
         )  # fmt: skip
         return made

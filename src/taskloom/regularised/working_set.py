@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import TypeAlias, TypeGuard
 
 import numpy as np
@@ -88,7 +87,7 @@ def solve_on_working_sets(
     solve_rows: Callable[[Rows, Parts, Measured, float], tuple[Parts, int]],
     target: float,
     max_iterations: int,
-    first: Callable[[int], int] | None = None,
+    first: Callable[[Array], int] | None = None,
 ) -> Reached:
     """Rounds of a solver on sets of rows until the gap on all rows is at most the target.
 
@@ -100,8 +99,8 @@ def solve_on_working_sets(
             better coefficients in these rows and the number of passes made.
         target: gap to stop at.
         max_iterations: most passes.
-        first: from the number of rows that do not stay 0 to the size of the first set; by default as many, at most 100,
-            and all rows where there are no more than that.
+        first: from the thresholds of the rows to the size of the first set; by default as many as do not stay 0, at
+            most 100, and all rows where there are no more than that.
     """
     parts, working, n_rows = start, np.zeros(0, dtype=np.intp), len(start[0])
     bound, last_gap, made, stalls = -np.inf, np.inf, 0, 0
@@ -116,7 +115,7 @@ def solve_on_working_sets(
         if gap <= target or made >= max_iterations or stalls >= _MOST_STALLS:
             return Reached(parts, measured.objective, gap, made)
         last_gap = gap
-        wanted = _choose(thresholds, parts, working, first or partial(_first_size, n_rows), may_shrink=stalls == 0)
+        wanted = _choose(thresholds, parts, working, first or _first_size, may_shrink=stalls == 0)
         is_complete = len(wanted) in (n_rows, len(working))
         working = wanted
         inner = max(0.5 * target if is_complete else _INNER * gap, 0.0)
@@ -125,11 +124,12 @@ def solve_on_working_sets(
         made += passes
 
 
-def _first_size(n_rows: int, n_missing: int) -> int:
-    return n_rows if n_rows <= _MOST_AT_FIRST else min(n_missing, _MOST_AT_FIRST)
+def _first_size(thresholds: Array) -> int:
+    n_rows = len(thresholds)
+    return n_rows if n_rows <= _MOST_AT_FIRST else min(int(np.count_nonzero(thresholds > 1)), _MOST_AT_FIRST)
 
 
-def _choose(thresholds: Array, parts: Parts, working: Rows, first: Callable[[int], int], *, may_shrink: bool) -> Rows:
+def _choose(thresholds: Array, parts: Parts, working: Rows, first: Callable[[Array], int], *, may_shrink: bool) -> Rows:
     """The rows to work on next: those of the last set, so that what is known about them stays of use, and more.
 
     Of a large set that the support does not need, the rows that are 0 may leave.
@@ -145,7 +145,7 @@ def _choose(thresholds: Array, parts: Parts, working: Rows, first: Callable[[int
     if len(working) and n_missing == 0:
         return working
     if len(working) == 0:
-        size = max(first(n_missing), _FEWEST)
+        size = max(first(thresholds), _FEWEST)
     elif may_shrink and len(working) > max(_MOST_KEPT, 2 * n_support):
         size, working = _GROWTH * n_support + min(n_missing, _GROWTH * n_support), np.flatnonzero(support)
         inside = support.copy()

@@ -15,7 +15,8 @@ Flags = NDArray[np.bool_]
 
 _MEMORY = 5  # passes between two extrapolations
 BLOCK = 8  # rows whose changes are carried on together where one design serves all tasks
-_MOST_STEPS, _MOST_JUMPS = 10, 30  # proximal steps on one row where its curvature differs between tasks
+_MOST_STEPS, _MOST_LENGTHS = 10, 50  # proximal steps, or steps of its length, on one row of several curvatures
+_MOST_JUMPS = 30  # ahead
 
 
 @compiled_in_any_order
@@ -40,14 +41,12 @@ def _norm(v: Array, q: float) -> float:
 @compiled
 def _dual_norm(v: Array, q: float) -> float:
     """The norm that is polar to l_q."""
-    if q == 1.0:
-        return _norm(v, np.inf)
-    return _norm(v, 1.0 if q == np.inf else q / (q - 1))
+    return _norm(v, np.inf if q == 1.0 else 1.0 if q == np.inf else q / (q - 1))
 
 
 @compiled
 def _shrink(v: Array, x: Array, tau: float, q: float) -> None:
-    """``x = prox of tau ||.||_q at v``."""
+    """``x = prox of tau ||.||_q at v``, q not 2."""
     if tau == 0.0:
         x[:] = v
     elif q == 1.0:
@@ -55,10 +54,6 @@ def _shrink(v: Array, x: Array, tau: float, q: float) -> None:
             x[t] = v[t] - min(max(v[t], -tau), tau)
     elif _dual_norm(v, q) <= tau:
         x[:] = 0.0
-    elif q == 2.0:
-        factor = 1 - tau / _norm(v, 2.0)
-        for t in range(len(v)):
-            x[t] = factor * v[t]
     elif q == np.inf:
         _shrink_beside(v, x, tau, q, np.inf)
     else:
@@ -134,47 +129,69 @@ def _shrink_power(v: Array, x: Array, tau: float, q: float) -> None:
         x[t] = np.copysign(x[t] * nu * largest, v[t])
 
 
+@compiled_in_any_order
+def _length(b: Array, curvatures: Array, j: int, strength: float, least: float, near: float) -> float:
+    """``||x||`` of the x with ``(curvatures + strength / ||x||) x = b``: Newton's steps on a concave function."""
+    length = max(least, near)
+    for _ in range(_MOST_LENGTHS):
+        total, slope = 0.0, 0.0
+        for t in range(len(b)):
+            share = b[t] / (curvatures[j, t] * length + strength)
+            total += share * share  # 1 at the end; its inverse root is concave in the length
+            slope += share * share * curvatures[j, t] / (curvatures[j, t] * length + strength)
+        step = total * (np.sqrt(total) - 1) / slope
+        length = max(length + step, least)
+        if abs(step) <= 1e-8 * length:
+            break
+    return length
+
+
 @compiled
 def _move_row(
-    row: Array, g: Array, curvatures: Array, largest: float, is_even: bool, strength: float, q: float, entry: float,
-    delta: Array, v: Array, x: Array,
+    parts: Array, j: int, g: Array, curvatures: Array, largest: float, is_even: bool, strength: float, q: float,
+    entry: float, delta: Array, v: Array, x: Array,
 ) -> bool:  # fmt: skip
-    """Minimise over a row; its gradients g follow. ``delta`` is by how much the sum of its parts has changed."""
-    n_parts, n_tasks = row.shape
+    """Minimise over row j; its gradients g follow. ``delta`` is by how much the sum of its parts has changed."""
+    n_parts, _, n_tasks = parts.shape
     if largest <= 0.0:  # nothing but the penalty knows this row
-        row[:] = 0.0
+        parts[:, j] = 0.0
         return False
-    if n_parts == 1 and q == 2.0 and is_even:  # the commonest case in its closed form
+    if n_parts == 1 and q == 2.0:
         for t in range(n_tasks):
-            v[t] = row[0, t] + g[t] / largest
-        length = _norm(v, 2.0)
-        factor, n_changed = 0.0 if length == 0.0 else max(1 - strength / largest / length, 0.0), 0
+            v[t] = g[t] + curvatures[j, t] * parts[0, j, t]
+        size, n_changed = _norm(v, 2.0), 0
+        factor = (1 - strength / size) / largest if size > strength else 0.0
+        length = factor * size
+        if not is_even and factor > 0.0 and strength > 0.0:
+            length = _length(v, curvatures, j, strength, length, _norm(parts[0, j], 2.0))
         for t in range(n_tasks):
-            delta[t] = factor * v[t] - row[0, t]
-            row[0, t] = factor * v[t]
+            below = curvatures[j, t] * length + strength
+            value = factor * v[t] if is_even or below == 0.0 else v[t] * length / below
+            delta[t] = value - parts[0, j, t]
+            parts[0, j, t] = value
             n_changed += delta[t] != 0.0
         return n_changed > 0
+    first, side, delta[:] = 0.0, entry / largest, 0.0
     is_joint = n_parts == 2 and (q == 2.0 or q == np.inf)
     is_exact = is_even and (n_parts == 1 or is_joint)
-    first, side, delta[:] = 0.0, entry / largest, 0.0
     for step in range(_MOST_STEPS):
         moved = 0.0
         for t in range(n_tasks):
-            v[t] = row[0, t] + g[t] / largest + (row[1, t] if is_joint else 0.0)
+            v[t] = parts[0, j, t] + g[t] / largest + (parts[1, j, t] if is_joint else 0.0)
         if is_joint:
             _shrink_beside(v, x, strength / largest, q, side)
         else:
             _shrink(v, x, strength / largest, q)
         for t in range(n_tasks):
-            change = x[t] - row[0, t]
-            row[0, t] = x[t]
+            change = x[t] - parts[0, j, t]
+            parts[0, j, t] = x[t]
             if n_parts == 2:
-                rest = v[t] - x[t] + (0.0 if is_joint else row[1, t])
+                rest = v[t] - x[t] + (0.0 if is_joint else parts[1, j, t])
                 rest -= min(max(rest, -side), side)
-                change, row[1, t] = change + rest - row[1, t], rest
+                change, parts[1, j, t] = change + rest - parts[1, j, t], rest
             if change != 0.0:
                 delta[t] += change
-                g[t] -= curvatures[t] * change
+                g[t] -= curvatures[j, t] * change
                 moved = max(moved, abs(change))
         first = moved if step == 0 else first
         if is_exact or moved <= 0.1 * first:
@@ -182,11 +199,13 @@ def _move_row(
     return first > 0.0
 
 
-@compiled
-def _product(row: Array, t: int, starts: Places, state: Array, offsets: Places, lengths: Places) -> float:
-    """Of the column of task t, which begins at ``starts[t]`` along the row, with its residuals."""
-    length = lengths[t]
-    return float(np.dot(row[starts[t] : starts[t] + length], state[offsets[t] : offsets[t] + length]))
+@compiled_in_any_order
+def _product(row: Array, state: Array, start: int, end: int) -> float:
+    column, residuals = row[start:end], state[start:end]
+    total = 0.0
+    for i in range(len(column)):
+        total += column[i] * residuals[i]
+    return total
 
 
 @compiled
@@ -198,11 +217,7 @@ def _subtract(factor: float, row: Array, target: Array) -> None:
 @compiled
 def _flush(matrix: Array, waiting: Places, changes: Array, n_waiting: int, state: Array) -> None:
     """Carry the changes of some rows on, to the gradients by rows of a Gram matrix or to the residuals by columns."""
-    if n_waiting <= 2:
-        for t in range(len(state)):
-            for i in range(n_waiting):
-                if changes[i, t] != 0.0:
-                    _subtract(changes[i, t], matrix[waiting[i]], state[t])
+    if n_waiting == 0:
         return
     waiting[n_waiting:], changes[n_waiting:] = waiting[0], 0.0
     a, b, c, d = matrix[waiting[0]], matrix[waiting[1]], matrix[waiting[2]], matrix[waiting[3]]
@@ -217,17 +232,13 @@ def _flush(matrix: Array, waiting: Places, changes: Array, n_waiting: int, state
 
 
 @compiled
-def _rest(
-    parts: Array, state: Array, offsets: Places, lengths: Places, scales: Array, r: Array, square: float, ridge: float
-) -> float:
+def _rest(parts: Array, state: Array, r: Array, square: float, ridge: float) -> float:
     """Sum of the squared residuals and, with residuals as state, of the ridge."""
-    total = 0.0
     n_parts, m, n_tasks = parts.shape
     if len(r) == 0:
-        for t in range(n_tasks):
-            total += scales[t] * _product(state, t, offsets, state, offsets, lengths)
         flat = parts[0].reshape(-1)
-        return total + ridge * np.dot(flat, flat) if ridge > 0.0 else total
+        return float(np.dot(state, state) + ridge * np.dot(flat, flat))
+    total = 0.0
     for part in range(n_parts):
         for t in range(n_tasks):
             for j in range(m):
@@ -249,10 +260,7 @@ def _penalty(parts: Array, strengths: Array, powers: Array, entries: Array) -> f
 def _gap(
     parts: Array, gradients: Array, rest: float, ridge: float, strengths: Array, powers: Array, entries: Array, v: Array
 ) -> float:
-    """Objective minus the dual value at the residuals, scaled as well as the polar balls of the rows allow.
-
-    Rows that have a ridge only are in no ball: their gradients are made up for by residuals of the ridge.
-    """
+    """Objective minus the dual value at the residuals, scaled as well as the polar balls of the rows allow."""
     n_parts, m, n_tasks = parts.shape
     fit, scale, extra = rest, 0.0, 0.0
     for j in range(m):
@@ -260,7 +268,7 @@ def _gap(
             v[t] = gradients[t, j]
             for part in range(n_parts):
                 fit += parts[part, j, t] * v[t]
-            if strengths[j] == 0.0 and ridge > 0.0:
+            if strengths[j] == 0.0 and ridge > 0.0:  # in no ball: residuals of the ridge make up for the gradients
                 extra += v[t] * (2 * parts[0, j, t] + v[t] / ridge)
         if strengths[j] > 0.0:
             scale = max(scale, _dual_norm(v, powers[j]) / strengths[j])
@@ -296,9 +304,9 @@ def _combine(weights: Array, history: Array, target: Array) -> None:
 
 @compiled
 def descend(
-    parts: Array, state: Array, grams: Array, columns: Array, starts: Places, offsets: Places, lengths: Places,
-    scales: Array, r: Array, square: float, ridge: float, curvatures: Array, largest: Array, is_even: Flags,
-    strengths: Array, powers: Array, entries: Array, passes: int, target: float,
+    parts: Array, state: Array, grams: Array, columns: Array, ends: Places, r: Array, square: float, ridge: float,
+    curvatures: Array, largest: Array, is_even: Flags, strengths: Array, powers: Array, entries: Array, passes: int,
+    target: float,
 ) -> tuple[int, float]:  # fmt: skip
     """Passes over the rows until the gap is at most the target. ``parts`` and ``state`` are changed."""
     m, n_tasks = parts.shape[1:]
@@ -329,32 +337,28 @@ def descend(
                 if with_grams:
                     g[t] = gradients[t, j]
                     continue
-                g[t] = inner[t, j - begin] if by_columns else _product(columns[j], t, starts, state, offsets, lengths)
-                g[t] = scales[t] * g[t] - ridge * parts[0, j, t]
+                g[t] = inner[t, j - begin] if by_columns else _product(columns[j], state, ends[t], ends[t + 1])
+                g[t] -= ridge * parts[0, j, t]
             for i in range(n_waiting):
                 near = grams[0, j, waiting[i] - begin]
                 for t in range(n_tasks):
                     g[t] -= near * changes[i, t]
-            if not _move_row(
-                parts[:, j], g, curvatures[j], largest[j], is_even[j], strengths[j], powers[j], entries[j], delta, v, x
-            ):
-                is_active[j] = np.any(parts[:, j])
-                continue
-            is_active[j] = True
-            if is_shared:
-                waiting[n_waiting] = j
-                changes[n_waiting] = delta
+            has_moved = _move_row(
+                parts, j, g, curvatures, largest[j], is_even[j], strengths[j], powers[j], entries[j], delta, v, x
+            )
+            is_active[j] = has_moved or np.any(parts[:, j])
+            if has_moved and is_shared:
+                waiting[n_waiting], changes[n_waiting] = j, delta
                 n_waiting += 1
                 if n_waiting == BLOCK:
                     _flush(matrix, waiting, changes, n_waiting, following)
                     n_waiting = 0
-                continue
-            for t in range(n_tasks):
-                if delta[t] != 0.0 and with_grams:
-                    _subtract(delta[t], grams[t, j], gradients[t])
-                elif delta[t] != 0.0:
-                    row = columns[j, starts[t] : starts[t] + lengths[t]]
-                    _subtract(delta[t], row, state[offsets[t] : offsets[t] + lengths[t]])
+            elif has_moved:
+                for t in range(n_tasks):
+                    if with_grams:
+                        _subtract(delta[t], grams[t, j], gradients[t])
+                    else:
+                        _subtract(delta[t], columns[j, ends[t] : ends[t + 1]], state[ends[t] : ends[t + 1]])
         _flush(matrix, waiting, changes, n_waiting, following)
         made += 1
         kept += 1
@@ -373,25 +377,23 @@ def descend(
                 weights[_MEMORY] = 1.0 - weights[0]
             _combine(weights, iterates, flat)
             _combine(weights, states, state)
-            rest = _rest(parts, state, offsets, lengths, scales, r, square, ridge)
+            rest = _rest(parts, state, r, square, ridge)
             objective = rest / 2 + _penalty(parts, strengths, powers, entries)
             if objective < best - 4e-16 * square:  # less is rounding, and would lead away again
                 best, best_rest, best_weights = objective, rest, weights.copy()
-            if jump > 1:
-                if objective > ahead:
-                    break
-                ahead = objective
+            if jump > 1 and objective > ahead:
+                break
+            ahead = objective if jump > 1 else np.inf
         _combine(best_weights, iterates, flat)
         _combine(best_weights, states, state)
         iterates[0], states[0], kept, rest = flat, state, 0, best_rest
         if by_columns:
             gradients[:] = np.dot(residuals, columns.T)
-        if not with_grams:
-            for t in range(n_tasks):
-                for j in range(m):
-                    if not by_columns:
-                        gradients[t, j] = _product(columns[j], t, starts, state, offsets, lengths)
-                    gradients[t, j] = scales[t] * gradients[t, j] - ridge * parts[0, j, t]
+        for t in range(0 if with_grams else n_tasks):
+            for j in range(m):
+                if not by_columns:
+                    gradients[t, j] = _product(columns[j], state, ends[t], ends[t + 1])
+                gradients[t, j] -= ridge * parts[0, j, t]
         gap = _gap(parts, gradients, rest, ridge, strengths, powers, entries, v)
         if gap <= target:
             break

@@ -2,14 +2,16 @@
 
     minimise  sum_t scale_t ||y_t - Z_t a_t||^2 / 2 + ridge ||A||^2 / 2 + sum_j h_j(a^j)
 
-with ``h_j(a) = strength_j ||a||_q``, or with rows in two parts, ``a = p + r`` and
-``h_j = strength_j ||p||_q + entry_j ||r||_1``. A row is minimised by a few proximal steps with its largest curvature
-over the tasks, which cost O(T) each. At v such a step has ``|v - p - r| = min(|v| - z, entry_j)``, at least 0, where
-q = inf, with p = v clipped at z; where q = 2 it is ``min(z |v|, entry_j)`` and p the same times ``1/z - 1``; r is
-``v - p`` shrunk by entry_j, and z is the number for which the polar norm of all this is strength_j. So both parts move
-at once; for other q they move in turn. Then what it changed goes to the state: the residuals, O(sum_t n_t), or the
-gradients, O(m T) with the Gram matrices of the m rows. Every fifth pass the iterates are extrapolated, and the
-extrapolation is kept where it lowers the objective. The duality gap of the problem ends the descent.
+with ``h_j(a) = strength_j ||a||_q``, or with rows in two parts, ``a = p + r`` and ``h_j = strength_j ||p||_q + entry_j
+||r||_1``. With one part and q = 2 a row is minimised exactly: where its gradients without it are b, ``a_t = b_t l /
+(curvature_t l + strength_j)`` with ``l = ||a||``, the root of a concave function. Else it is minimised by a few
+proximal steps with its largest curvature over the tasks, which cost O(T) each. At v such a step has ``|v - p - r| =
+min(|v| - z, entry_j)``, at least 0, where q = inf, with p = v clipped at z; where q = 2 it is ``min(z |v|, entry_j)``
+and p the same times ``1/z - 1``; r is ``v - p`` shrunk by entry_j, and z is the number for which the polar norm of all
+this is strength_j. So both parts move at once; for other q they move in turn. Then what it changed goes to the state:
+the residuals, O(sum_t n_t), or the gradients, O(m T) with the Gram matrices of the m rows; with one design for all
+tasks eight rows go together. Every fifth pass the iterates are extrapolated, and the extrapolation is kept where it
+lowers the objective. The duality gap of the problem ends the descent.
 
 Source:
     Qin, Scheinberg, Goldfarb, "Efficient block-coordinate descent algorithms for the group lasso", Math. Prog. Comp.
@@ -19,6 +21,7 @@ Source:
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +34,7 @@ __all__ = ["IS_COMPILED", "RowTerms", "descend_gradients", "descend_residuals"]
 Array = NDArray[np.float64]
 Places = NDArray[np.int64]
 
-_NO_MATRICES, _NO_ROWS, _NO_NUMBERS = np.zeros((0, 0, 0)), np.zeros((0, 0)), np.zeros(0)
+_NO_MATRICES, _NO_ROWS = np.zeros((0, 0, 0)), np.zeros((0, 0))
 _NO_PLACES = np.zeros(0, dtype=np.int64)
 
 
@@ -97,8 +100,8 @@ def descend_gradients(
     """
     curvatures = _by_row(np.diagonal(grams, axis1=1, axis2=2), parts)
     made, gap = descend(
-        parts, gradients.reshape(-1), grams, _NO_ROWS, _NO_PLACES, _NO_PLACES, _NO_PLACES, _NO_NUMBERS, r, square,
-        ridge, *curvatures, terms.strengths, terms.powers, _entries(terms), passes, target,
+        parts, gradients.reshape(-1), grams, _NO_ROWS, _NO_PLACES, r, square, ridge, *curvatures, terms.strengths,
+        terms.powers, _entries(terms), passes, target,
     )  # fmt: skip
     return made, float(gap)
 
@@ -108,7 +111,6 @@ def descend_residuals(
     residuals: Array,
     *,
     columns: Array,
-    starts: Places,
     lengths: Places,
     scales: Array,
     ridge: float,
@@ -116,13 +118,12 @@ def descend_residuals(
     passes: int,
     target: float,
 ) -> tuple[int, float]:
-    """Descend with residuals. The first two arguments are changed.
+    """Descend with residuals. The first argument is changed, the second used up.
 
     Args:
         parts: coefficients, shape (1 or 2, m, T).
         residuals: ``y_t - Z_t a_t``, one task after the other, shape (N,).
         columns: columns of the designs, shape (m, n): of all tasks one after the other, or of the one design.
-        starts: where the design of each task begins along ``columns``, shape (T,).
         lengths: rows of each design, shape (T,).
         scales: shape (T,).
         ridge: strength of half the squared coefficients; 0 with two parts.
@@ -135,26 +136,29 @@ def descend_residuals(
 
     Example:
         >>> parts, residuals = np.zeros((1, 1, 1)), np.array([2.0])
-        >>> zero, one = np.zeros(1, dtype=np.int64), np.ones(1, dtype=np.int64)
-        >>> descend_residuals(parts, residuals, columns=np.ones((1, 1)), starts=zero, lengths=one, scales=np.ones(1),
+        >>> descend_residuals(parts, residuals, columns=np.ones((1, 1)), lengths=np.array([1]), scales=np.ones(1),
         ...                   ridge=0.0, terms=RowTerms(np.ones(1), np.full(1, 2.0)), passes=9, target=1e-12)
         (5, 0.0)
         >>> parts.ravel()
         array([1.])
     """
-    offsets = np.concatenate([[0], np.cumsum(lengths)[:-1]]).astype(np.int64)
+    scale = float(scales.max(initial=0.0)) or 1.0  # the loops know no scales: everything is divided by one of them
+    if scales.min(initial=scale) < scale:
+        roots = np.repeat(np.sqrt(scales / scale), lengths)
+        columns, residuals = columns * roots, residuals * roots
+    ends = np.concatenate([[0], np.cumsum(lengths)])
     if len(residuals) == len(lengths) * columns.shape[1]:  # one design serves all tasks
-        grams = scales[0] * _block_grams(columns)
+        grams = _block_grams(columns)
         squares = grams[:, np.arange(len(columns)), np.arange(len(columns)) % BLOCK]
     else:
         grams = _NO_MATRICES
-        pieces = [columns[:, start : start + length] for start, length in zip(starts, lengths, strict=True)]
-        squares = scales[:, None] * np.stack([np.einsum("mn,mn->m", piece, piece) for piece in pieces])  # (T, m)
+        pieces = [columns[:, start:end] for start, end in pairwise(ends)]
+        squares = np.stack([np.einsum("mn,mn->m", piece, piece) for piece in pieces])  # (T, m)
     made, gap = descend(
-        parts, residuals, grams, columns, starts, offsets, lengths, scales, _NO_ROWS, 0.0, ridge,
-        *_by_row(squares + ridge, parts), terms.strengths, terms.powers, _entries(terms), passes, target,
+        parts, residuals, grams, columns, ends, _NO_ROWS, 0.0, ridge / scale, *_by_row(squares + ridge / scale, parts),
+        terms.strengths / scale, terms.powers, _entries(terms) / scale, passes, target / scale,
     )  # fmt: skip
-    return made, float(gap)
+    return made, scale * float(gap)
 
 
 def _by_row(curvatures: Array, parts: Array) -> tuple[Array, Array, NDArray[np.bool_]]:
@@ -170,8 +174,8 @@ def _block_grams(columns: Array) -> Array:
     """Products of every column with those of its block, shape (1, m, BLOCK)."""
     grams = np.zeros((1, len(columns), BLOCK))
     whole = len(columns) // BLOCK * BLOCK
-    blocks = columns[:whole].reshape(-1, BLOCK, columns.shape[1])
-    np.matmul(blocks, blocks.transpose(0, 2, 1), out=grams[0, :whole].reshape(-1, BLOCK, BLOCK))
+    blocks = columns[:whole].reshape(whole // BLOCK, BLOCK, columns.shape[1])
+    np.matmul(blocks, blocks.transpose(0, 2, 1), out=grams[0, :whole].reshape(whole // BLOCK, BLOCK, BLOCK))
     grams[0, whole:, : len(columns) - whole] = columns[whole:] @ columns[whole:].T
     return grams
 
