@@ -26,6 +26,10 @@ Rows = NDArray[np.intp]
 # A centred column this small beside the column itself is rounding: the column is constant.
 _CONSTANT = (64 * float(np.finfo(np.float64).eps)) ** 2
 
+# OpenBLAS multiplies matrices of so many multiplications, or of less, without copying them first: twice as fast where a
+# few vectors are multiplied with a large design. Slices of the design narrower than a few columns gain nothing.
+_SMALL_PRODUCT, _FEW = 1_000_000, 8
+
 
 class DesignMatrix(Protocol):
     """A matrix Z of shape (n, d). Residuals and coefficients have the tasks first: products with Z run along memory."""
@@ -81,11 +85,18 @@ class DenseDesign:
         return product
 
     def correlate(self, R: Array) -> Array:
-        product: Array = R @ self.matrix
+        n_features, wide = self.matrix.shape[1], _SMALL_PRODUCT // max(R.size, 1)
+        if not _FEW <= wide < n_features or len(R) == 1:
+            product: Array = R @ self.matrix
+            return product
+        product = np.empty((len(R), n_features))
+        for start in range(0, n_features, wide):
+            np.matmul(R, self.matrix[:, start : start + wide], out=product[:, start : start + wide])
         return product
 
     def cross(self, rows: Rows, others: Rows) -> Array:
-        product: Array = self.columns(rows) @ self.columns(others).T
+        columns = self.columns(rows)
+        product: Array = columns @ (columns if others is rows else self.columns(others)).T
         return product
 
     def across(self, rows: Rows) -> Array:

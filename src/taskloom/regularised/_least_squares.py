@@ -244,12 +244,12 @@ class KnownGrams:
     def _extend(self, new: Rows) -> None:
         m, known = len(self._rows), self._rows
         larger = np.empty((len(self._pieces), m + len(new), m + len(new)))
-        larger[:, :m, :m] = self._grams
         for gram, piece in zip(larger, self._pieces, strict=True):
-            gram[m:, m:] = piece.scale * piece.design.cross(new, new)
+            np.multiply(piece.design.cross(new, new), piece.scale, out=gram[m:, m:])
             if m:
-                gram[m:, :m] = piece.scale * piece.design.cross(new, known)
+                np.multiply(piece.design.cross(new, known), piece.scale, out=gram[m:, :m])
                 gram[:m, m:] = gram[m:, :m].T
+        larger[:, :m, :m] = self._grams
         self._places[new] = m + np.arange(len(new))
         self._rows = np.concatenate([known, new])
         self._grams = larger

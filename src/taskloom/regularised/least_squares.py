@@ -119,7 +119,7 @@ def curvature_of(problem: LeastSquares) -> float:
 def _is_by_task(penalty: AnyPenalty) -> bool:
     """Whether the penalty is a sum over single coefficients, so that tasks are problems of their own."""
     if isinstance(penalty, RowNorm):
-        return bool(np.all(np.asarray(penalty.q) == 1))
+        return bool(penalty.q == 1) if isinstance(penalty.q, int | float) else bool(np.all(penalty.q == 1))
     return isinstance(penalty, EntryNorm)
 
 

@@ -96,7 +96,7 @@ class SquaredRisk:
         """The problem in the penalised coefficients alone."""
         data = self.data
         if data.is_shared:
-            triples = [(data.designs[0], np.stack(data.targets), data.weights[0])]
+            triples = [(data.designs[0], np.array(data.targets), data.weights[0])]
         else:
             triples = [(X, y[None], w) for X, y, w in zip(data.designs, data.targets, data.weights, strict=True)]
         pieces = [whiten(X, Y, weights=w, fit_intercept=data.fit_intercept, free=self.free) for X, Y, w in triples]

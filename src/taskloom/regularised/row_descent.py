@@ -102,7 +102,7 @@ class _RowSolver:
 
     def solve(self, rows: Rows, parts: Parts, measured: Measured, inner: float) -> tuple[Parts, int]:
         problem = self.problem = self._cheapest(rows)
-        state = np.ascontiguousarray(np.stack(parts))  # (parts, m, T)
+        state = np.array(parts, order="C")  # (parts, m, T)
         if _costs.is_soon_solved(problem, len(rows)):
             inner = min(inner, self.wanted)
         target = max(inner, 4e-16 * problem.square)

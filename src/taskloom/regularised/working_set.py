@@ -135,15 +135,15 @@ def _choose(thresholds: Array, parts: Parts, working: Rows, first: Callable[[Arr
     Of a large set that the support does not need, the rows that are 0 may leave.
     """
     n_rows = len(thresholds)
-    support = np.zeros(n_rows, dtype=bool)
-    for part in parts:
-        support |= part.any(axis=1)
-    n_support = int(np.count_nonzero(support))
     inside = np.zeros(n_rows, dtype=bool)
     inside[working] = True
     n_missing = int(np.count_nonzero((thresholds > 1) & ~inside))
     if len(working) and n_missing == 0:
         return working
+    support = np.zeros(n_rows, dtype=bool)
+    for part in parts:
+        support |= part.any(axis=1)
+    n_support = int(np.count_nonzero(support))
     if len(working) == 0:
         size = max(first(thresholds), _FEWEST)
     elif may_shrink and len(working) > max(_MOST_KEPT, 2 * n_support):

@@ -163,7 +163,8 @@ def descend_residuals(
 
 def _by_row(curvatures: Array, parts: Array) -> tuple[Array, Array, NDArray[np.bool_]]:
     """From shape (1 or T, m) to (m, T), and the largest of every row, and where it is all of them."""
-    by_row = np.ascontiguousarray(np.broadcast_to(curvatures.T, parts.shape[1:]))
+    by_row = np.empty(parts.shape[1:])
+    by_row[:] = curvatures.T
     if len(curvatures) == 1:
         return by_row, np.ascontiguousarray(curvatures[0]), np.ones(len(by_row), dtype=np.bool_)
     largest = curvatures.max(axis=0)
