@@ -149,8 +149,6 @@ def test_a_new_task_has_what_all_share() -> None:
         (MultiTaskKernel(task_feature="school"), X, DataError, "task_feature='school'"),
         (MultiTaskKernel(task_feature=3), X, DataError, "among the 3 columns"),
         (MultiTaskKernel(gamma=-1.0), X, DataError, "gamma=-1.0"),
-        (MultiTaskKernel("linear", gamma=0.5), X, DataError, "gamma=0.5 does nothing beside base='linear'"),
-        (MultiTaskKernel(RBF(1.0), degree=2), X, DataError, "degree=2 does nothing beside a base that is a function"),
         (MultiTaskKernel(task_kernel=np.eye(3), mu=0.5), X, DataError, "mu=0.5 does nothing beside a task_ker"),
         (MultiTaskKernel(tasks=[0, 1, 2]), X, DataError, 'tasks=.* does nothing beside task_kernel="mean"'),
         (MultiTaskKernel(), X[0], DataError, "X has 1 axes"),
@@ -167,7 +165,7 @@ def test_a_new_task_has_what_all_share() -> None:
     ids=[
         "scaled", "mu", "no graph", "signed graph", "graph, mean", "graph, numbers", "word",
         "negative", "asymmetric", "unknown task", "kernel",
-        "function", "name", "position", "gamma", "unused gamma", "unused degree",
+        "function", "name", "position", "gamma",
         "unused mu", "unused tasks", "axes", "list", "sparse", "text", "no task", "infinity", "offset",
         "degree", "constant", "text kernel",
     ],

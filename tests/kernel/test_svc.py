@@ -99,6 +99,19 @@ def test_new_tasks_get_the_mean_of_all() -> None:
         model().fit(X, Y).predict(np.column_stack([np.full(5, 99), rows]))
 
 
+def test_one_grid_of_kernels_and_their_constants() -> None:
+    """Constants that a kernel has not are ignored, as scikit-learn does: a product of both is a grid."""
+    folds = TaskStratifiedKFold(2, task_feature=0)
+    grid = {"kernel": ["linear", "rbf"], "gamma": [0.1, 1.0]}
+    search = GridSearchCV(model(), grid, cv=folds, error_score="raise").fit(X, Y)
+    linear = [
+        score
+        for score, one in zip(search.cv_results_["mean_test_score"], search.cv_results_["params"], strict=True)
+        if one["kernel"] == "linear"
+    ]
+    assert linear[0] == linear[1]
+
+
 def test_grid_search() -> None:
     folds = TaskStratifiedKFold(2, task_feature=0)
     search = GridSearchCV(model(), {"mu": [0.1, 10.0], "C": [0.1, 1.0]}, cv=folds).fit(X, Y)

@@ -457,9 +457,6 @@ UNUSED: dict[str, tuple[Any, dict[str, Any], str]] = {
         {"task_precision": np.eye(3), "coupling": 4.0},
         "coupling=4.0 .* beside a task_precision",
     ),
-    "gamma": (MultiTaskKernelRidge(), {"kernel": "linear", "gamma": 0.5}, "gamma=0.5 .* beside kernel='linear'"),
-    "degree": (MultiTaskSVC(), {"degree": 2}, "degree=2 .* beside kernel='rbf'"),
-    "coef0": (MultiTaskKernelRidgeCV(), {"kernel": RBF(), "coef0": 2.0}, "coef0=2.0 .* a kernel that is a function"),
     "restarts": (
         ICMGaussianProcess(),
         {"optimise": False, "n_restarts": 1},

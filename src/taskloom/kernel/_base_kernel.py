@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,13 +13,12 @@ from scipy.sparse import issparse
 from sklearn.metrics.pairwise import PAIRWISE_KERNEL_FUNCTIONS, pairwise_kernels
 
 from taskloom.errors import DataError, nearest
-from taskloom.task_column import check_number, refuse_unused
+from taskloom.task_column import check_number
 
-__all__ = ["BaseKernel", "Kernel", "refuse_unused_constants", "scaled_gamma"]
+__all__ = ["BaseKernel", "Kernel", "scaled_gamma"]
 
 Array = NDArray[np.float64]
 Kernel = str | Callable[[Any, Any], Any]
-CONSTANTS = ("gamma", "degree", "coef0")
 
 
 @dataclass(frozen=True)
@@ -66,28 +64,6 @@ class BaseKernel:
             X, Y, metric=self.kernel, filter_params=True, gamma=self.gamma, degree=self.degree, coef0=self.coef0
         )
         return np.asarray(values.toarray() if issparse(values) else values, dtype=np.float64) + self.offset
-
-
-def refuse_unused_constants(owner: Any, name: str) -> None:
-    """Refuse constants that were set and that the kernel does not have.
-
-    Args:
-        owner: machine or kernel with the parameters ``gamma``, ``degree`` and ``coef0``.
-        name: of its parameter with the kernel.
-    """
-    kernel = getattr(owner, name)
-    beside, instead = f"a {name} that is a function", "put it into the function"
-    if isinstance(kernel, str):
-        beside, instead = f"{name}={kernel!r}", "search over a list of grids, one for each kernel"
-    refuse_unused(owner, *(one for one in CONSTANTS if not _takes(kernel, one)), beside=beside, instead=instead)
-
-
-def _takes(kernel: Kernel, constant: str) -> bool:
-    """Whether a kernel has the constant; what is no kernel is refused where it is called."""
-    if not isinstance(kernel, str):
-        return not callable(kernel)
-    known = PAIRWISE_KERNEL_FUNCTIONS.get(kernel)
-    return known is None or constant in inspect.signature(known).parameters
 
 
 def scaled_gamma(gamma: float | str | None, inputs: Any, weights: Array) -> float | None:

@@ -11,7 +11,7 @@ from sklearn.base import BaseEstimator, RegressorMixin, clone
 from sklearn.utils.validation import check_is_fitted
 
 from taskloom.errors import DataError
-from taskloom.kernel._base_kernel import BaseKernel, refuse_unused_constants, scaled_gamma
+from taskloom.kernel._base_kernel import BaseKernel, scaled_gamma
 from taskloom.kernel._ridge_problem import Problem
 from taskloom.kernel._stacked import mixing_of, stack_rows
 from taskloom.kernel._task_kernel import covariance_of, laplacian, mean_covariance, symmetric
@@ -61,7 +61,6 @@ class KernelRidgeBase(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         samples = stack_rows(rows)
         gamma = scaled_gamma(self.gamma, samples.inputs, samples.weights)
         self._kernel = BaseKernel(self.kernel, gamma, self.degree, self.coef0)
-        refuse_unused_constants(self, "kernel")
         problem = Problem(
             rows,
             self._kernel,

@@ -11,7 +11,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted
 
 from taskloom.errors import DataError
-from taskloom.kernel._base_kernel import BaseKernel, refuse_unused_constants, scaled_gamma
+from taskloom.kernel._base_kernel import BaseKernel, scaled_gamma
 from taskloom.kernel._dual_problems import Array, DualProblem, solved
 from taskloom.kernel._stacked import Stacked, mixing_of, stack_rows
 from taskloom.kernel._task_kernel import task_kernel_matrix
@@ -60,7 +60,6 @@ class MultiTaskMachine(BaseEstimator):  # type: ignore[misc]
         self.task_covariance_ = between
         gamma = scaled_gamma(self.gamma, samples.inputs, samples.weights)
         self._kernel = BaseKernel(self.kernel, gamma, self.degree, self.coef0, self.offset)
-        refuse_unused_constants(self, "kernel")
         gram = multitask_gram(self._kernel(samples.inputs, samples.inputs), between, s=samples.tasks)
         solution = solved(self._dual_problem(gram, samples), self.tol)
         self.intercept_, self.objective_, self.dual_gap_ = solution.intercept, solution.value, solution.gap

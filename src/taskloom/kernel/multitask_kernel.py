@@ -10,7 +10,7 @@ from scipy.sparse import issparse
 from sklearn.gaussian_process.kernels import Kernel as GaussianProcessKernel
 
 from taskloom.errors import DataError, TaskError
-from taskloom.kernel._base_kernel import BaseKernel, Kernel, refuse_unused_constants, scaled_gamma
+from taskloom.kernel._base_kernel import BaseKernel, Kernel, scaled_gamma
 from taskloom.kernel._task_kernel import task_kernel_matrix
 from taskloom.task_column import refuse_several_tables, refuse_unused
 
@@ -41,7 +41,7 @@ class MultiTaskKernel(GaussianProcessKernel):  # type: ignore[misc]
         tasks: which labels the rows of B or of the graph belong to, (T,); default 0, 1, ..., T - 1. Not for ``"mean"``,
             which takes every label.
         gamma, degree, coef0: constants of the base kernel, as in scikit-learn; gamma None is 1 / (number of columns).
-            They are refused beside kernels without them.
+            Kernels without them ignore them, as in scikit-learn.
         offset: constant added to the base kernel, at least 0; 1.0 gives tasks offsets of their own, coupled as the
             functions are (machines of libsvm have one intercept for all).
         task_feature: position of the task column; default 0, where ``stack_tasks`` puts it.
@@ -104,7 +104,6 @@ class MultiTaskKernel(GaussianProcessKernel):  # type: ignore[misc]
         others, t = (rows, s) if Y is None else self._split(Y)
         gamma = scaled_gamma(self.gamma, rows, np.ones(len(rows)))
         kernel = BaseKernel(self.base, gamma, self.degree, self.coef0, self.offset)
-        refuse_unused_constants(self, "base")
         values = kernel(rows, others)
         values *= self._between(s, t)
         return (values, np.empty((*values.shape, 0))) if eval_gradient else values

@@ -33,7 +33,7 @@ class MultiTaskKernelRidge(KernelRidgeBase):
         graph: weights between tasks, (T, T), not negative, in the order of ``tasks_``; default none.
         task_precision: Q itself, (T, T), positive definite; default none.
         gamma: a number, ``"scale"`` (1 / (d var(X))), ``"auto"`` or None (1 / d, default).
-        degree, coef0: constants of the polynomial and sigmoid kernel; as gamma, refused beside kernels without them.
+        degree, coef0: constants of the polynomial and sigmoid kernel; others ignore them, as in scikit-learn.
         fit_intercept: whether each task has an intercept, which is not penalised; default True.
         loss_weights: ``"sample"`` (default), ``"task"`` or T positive numbers; see
             :func:`taskloom.task_column.loss_factors`.

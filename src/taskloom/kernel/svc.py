@@ -37,7 +37,7 @@ class MultiTaskSVC(ClassifierMixin, MultiTaskMachine):  # type: ignore[misc]
         mu: how free the tasks are, positive, for ``"mean"`` and ``"graph"`` only; default 1.
         graph: weights between tasks, (T, T), for ``"graph"``, and only for that.
         gamma: a number, ``"scale"`` (default: 1 / (d var(X))) or ``"auto"`` (1 / d).
-        degree, coef0: constants of the polynomial and sigmoid kernel; as gamma, refused beside kernels without them.
+        degree, coef0: constants of the polynomial and sigmoid kernel; others ignore them, as in scikit-learn.
         offset: constant added to the kernel, at least 0; default 0.
         tol: the largest duality gap that counts as solved, relative to the objective; default 1e-6. What libsvm finds
             (at its own 1e-3 the gap can be several percent) is made exact by a few linear systems.
