@@ -20,7 +20,7 @@ __all__ = ["CLASSIFIERS", "REGRESSORS", "Method", "Table", "fitted"]
 
 _FOLDS = 3
 _PATH: Mapping[str, Any] = {"n_alphas": 12, "eps": 3e-3, "cv": _FOLDS, "tol": 1e-4}
-_FEW_POINTS = 2300  # the Gaussian process is fitted up to here: two minutes; its time grows with the third power
+_FEW_POINTS = 4000  # the Gaussian process is fitted up to here: ten minutes; its time grows with the third power
 
 
 @dataclass(frozen=True)

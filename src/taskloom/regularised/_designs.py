@@ -96,7 +96,11 @@ class DenseDesign:
 
     def cross(self, rows: Rows, others: Rows) -> Array:
         columns = self.columns(rows)
-        product: Array = columns @ (columns if others is rows else self.columns(others)).T
+        if others is not rows:
+            beside = self.columns(others)
+        else:  # a matrix times its own transpose takes half of the multiplications, but not as a small product
+            beside = columns.copy() if columns.size * len(rows) <= _SMALL_PRODUCT else columns
+        product: Array = columns @ beside.T
         return product
 
     def across(self, rows: Rows) -> Array:

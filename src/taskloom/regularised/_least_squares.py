@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Protocol
 
 import numpy as np
@@ -69,7 +69,7 @@ class LeastSquares(Protocol):
 
 def _point(rests: Array, G: Array, A: Array) -> RiskPoint:
     """The point of a squared loss; ``<y, u> = <residuals + Z A, u>``."""
-    return RiskPoint(float(rests.sum()) / 2, SquaredDual(G, rests + np.einsum("dt,dt->t", G, A), rests))
+    return RiskPoint(float(rests.sum()) / 2, SquaredDual(G, rests + np.vecdot(G.T, A.T), rests))
 
 
 class GramLeastSquares:
@@ -124,9 +124,9 @@ class LeastSquaresOfData:
         self.pieces = tuple(pieces)
         self.n_grams = len(self.pieces)
         self.n_features = n_features
-        ends = np.cumsum([0] + [len(piece.targets) for piece in self.pieces])
-        self.spans = tuple(slice(int(start), int(end)) for start, end in pairwise(ends))
-        self.n_tasks = int(ends[-1])
+        ends = list(accumulate((len(piece.targets) for piece in self.pieces), initial=0))
+        self.spans = tuple(slice(start, end) for start, end in pairwise(ends))
+        self.n_tasks = ends[-1]
         self.n_samples = sum(piece.design.n_samples for piece in self.pieces)
         self._known = KnownGrams(self.pieces, n_features)
         self.known_rows = KnownRows(self.pieces, n_features)
@@ -139,9 +139,7 @@ class LeastSquaresOfData:
     @cached_property
     def squares(self) -> Array:
         """``scale_t ||y_t||^2``, shape (T,)."""
-        return np.concatenate(
-            [piece.scale * np.einsum("tn,tn->t", piece.targets, piece.targets) for piece in self.pieces]
-        )
+        return np.concatenate([piece.scale * np.vecdot(piece.targets, piece.targets) for piece in self.pieces])
 
     @cached_property
     def square(self) -> float:
@@ -164,7 +162,7 @@ class LeastSquaresOfData:
         if not A.any():
             return self._at_zero
         residuals = self.residuals(A)
-        rests = [piece.scale * np.einsum("tn,tn->t", R, R) for piece, R in zip(self.pieces, residuals, strict=True)]
+        rests = [piece.scale * np.vecdot(R, R) for piece, R in zip(self.pieces, residuals, strict=True)]
         return _point(np.concatenate(rests), self._correlated(residuals), A)
 
     @cached_property

@@ -17,6 +17,7 @@ Source:
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -70,12 +71,17 @@ class SquaredDual:
 
     def data(self, factor: float) -> float:
         """As :meth:`DualPoint.data`."""
-        return factor * float(self.fits.sum()) - factor**2 / 2 * float(self.rests.sum())
+        fit, rest = self._totals
+        return factor * fit - factor**2 / 2 * rest
 
     def best(self, ridge: float) -> float:
         """As :meth:`DualPoint.best`."""
-        total = float(self.rests.sum()) + ridge
-        return max(float(self.fits.sum()) / total, 0.0) if total > 0 else 1.0
+        fit, rest = self._totals
+        return max(fit / (rest + ridge), 0.0) if rest + ridge > 0 else 1.0
+
+    @cached_property
+    def _totals(self) -> tuple[float, float]:
+        return float(self.fits.sum()), float(self.rests.sum())
 
     def best_data_by_task(self, most: Array) -> float:
         """``data`` with the best factor for each task, at most the given ones.
@@ -155,6 +161,8 @@ def lower_bound(
         >>> lower_bound(dual, EntryNorm(1.0), A=np.zeros((1, 1)))
         1.5
     """
+    if isinstance(penalty, RowNorm) and isinstance(dual, SquaredDual):  # the conjugate is 0
+        return dual.data(min(dual.best(0.0), _inverse(penalty.gauge(dual.G) if gauge is None else gauge)))
     if isinstance(penalty, Coupled):
         coupling = penalty.coupling
         return _with_squares_as_data(dual, penalty.penalty, coupling.times(A), 2 * coupling.value(A))

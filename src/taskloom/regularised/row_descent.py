@@ -32,24 +32,26 @@ _MOST_PASSES = 1000  # on one set of rows
 
 def is_known(penalty: AnyPenalty) -> bool:
     """Whether :func:`row_terms` knows the penalty."""
+    if isinstance(penalty, RowNorm | EntryNorm):
+        return True
     if isinstance(penalty, Elastic):
         inner = penalty.penalty
         return is_known(inner) and not (isinstance(inner, Elastic) and inner.l2 > 0)
     if isinstance(penalty, PartSum):
         kinds = [type(part) for part in penalty.penalties]
         return kinds == [RowNorm, EntryNorm]
-    return isinstance(penalty, RowNorm | EntryNorm)
+    return False
 
 
 def row_terms(penalty: AnyPenalty, n_rows: int) -> tuple[RowTerms, float] | None:
     """The penalty as the compiled loops know it, and its ridge; None if they do not know it."""
-    if isinstance(penalty, Elastic):
-        inner = row_terms(penalty.penalty, n_rows)
-        return None if inner is None or inner[1] > 0 else (inner[0], penalty.l2)
     if isinstance(penalty, RowNorm):
         strengths, powers = np.empty(n_rows), np.empty(n_rows)
         strengths[:], powers[:] = penalty.strengths, penalty.q
         return RowTerms(strengths, powers), 0.0
+    if isinstance(penalty, Elastic):
+        inner = row_terms(penalty.penalty, n_rows)
+        return None if inner is None or inner[1] > 0 else (inner[0], penalty.l2)
     if isinstance(penalty, EntryNorm):
         return RowTerms(np.full(n_rows, penalty.alpha), np.ones(n_rows)), 0.0
     if isinstance(penalty, PartSum) and len(penalty.penalties) == 2:

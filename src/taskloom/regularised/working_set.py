@@ -135,6 +135,8 @@ def _choose(thresholds: Array, parts: Parts, working: Rows, first: Callable[[Arr
     Of a large set that the support does not need, the rows that are 0 may leave.
     """
     n_rows = len(thresholds)
+    if len(working) == 0 and not any(part.any() for part in parts):
+        return _highest(thresholds, max(first(thresholds), _FEWEST))
     inside = np.zeros(n_rows, dtype=bool)
     inside[working] = True
     n_missing = int(np.count_nonzero((thresholds > 1) & ~inside))
@@ -154,7 +156,7 @@ def _choose(thresholds: Array, parts: Parts, working: Rows, first: Callable[[Arr
         size = max(_GROWTH * n_support, quick if 2 * n_support > len(working) else 0)
     inside |= support
     n_inside = int(np.count_nonzero(inside))
-    if n_rows <= _FEW and size >= _NEARLY_ALL * n_rows:
+    if _is_rounded_up(size, n_rows):
         return np.arange(n_rows)
     room = max(size - n_inside, min(n_missing, max(_FEWEST, n_support)))
     order = np.where(inside, np.inf, -thresholds)
@@ -163,6 +165,16 @@ def _choose(thresholds: Array, parts: Parts, working: Rows, first: Callable[[Arr
     new.sort()
     inside[working] = False  # what is left are rows of the support
     return np.concatenate([working, np.flatnonzero(inside), new])
+
+
+def _highest(thresholds: Array, size: int) -> Rows:
+    if size >= len(thresholds) or _is_rounded_up(size, len(thresholds)):
+        return np.arange(len(thresholds))
+    return np.sort(np.argpartition(-thresholds, size - 1)[:size])
+
+
+def _is_rounded_up(size: int, n_rows: int) -> bool:
+    return n_rows <= _FEW and size >= _NEARLY_ALL * n_rows
 
 
 def _filled(part: Array, working: Rows, rows: Array) -> Array:
