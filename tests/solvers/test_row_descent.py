@@ -42,11 +42,11 @@ def test_a_row_in_two_parts_ends_at_its_minimum(
     assert g @ shared == pytest.approx(strength * length, abs=rounding * (1 + length))
     assert g @ own == pytest.approx(entry * np.abs(own).sum(), abs=rounding * (1 + np.abs(own).sum()))
     assert gap <= 1e-12 * square
-    assert made <= 10 if is_equal else made <= 200
+    assert made <= 10
 
 
 @pytest.mark.parametrize("q", POWERS)
-def test_one_proximal_step_is_exact_where_tasks_have_one_curvature(q: float) -> None:
+def test_one_pass_over_one_row_is_enough(q: float) -> None:
     """The pass that extrapolates first is the fifth; all before it change nothing after the first."""
     r = np.array([[3.0], [0.9], [-0.4], [0.1]])
     first, second = np.zeros((2, 1, 4)), np.zeros((2, 1, 4))
@@ -131,7 +131,7 @@ def test_tasks_without_samples_leave_rows_at_0(n_features: int) -> None:
 
 
 @settings(max_examples=60, deadline=None)
-@given(values=SIZES, strength=st.floats(0.05, 20), spread=st.floats(1.0, 1e4))
+@given(values=SIZES, strength=st.floats(-9, 1.3).map(lambda x: 10**x), spread=st.floats(1.0, 1e4))
 def test_a_row_of_several_curvatures_is_at_its_minimum_after_one_pass(
     values: list[float], strength: float, spread: float
 ) -> None:

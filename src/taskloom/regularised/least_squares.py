@@ -10,8 +10,7 @@ norms of rows          compiled coordinate descent on working sets: a pass costs
 absolute values        the same for each task by itself: its own working set, its own scale of the dual point
 other sums over rows   accelerated proximal gradients on working sets: O(m^2 T) per iteration
 dirty model            the same as for norms of rows: both parts of a row move at once (for q = 2 and infinity; else in
-                       turn, which is slower, as they are nearly exchangeable). Splitting takes over sooner where every
-                       task has a design of its own
+                       turn, which is slower, as they are nearly exchangeable)
 bounded eigenvalues    (clusters) for one Gram matrix, the best quadratic penalty and the coefficients in turn: a few
                        turns of O(d^2 T); for several as below
 anything else          splitting where the Gram matrices and their eigenvectors fit into 1 GiB, proximal gradients
@@ -50,7 +49,6 @@ Parts: TypeAlias = tuple[Array, ...]
 
 _FEW_FEATURES = 200
 _PASSES_BEFORE_SPLITTING = 2000
-_PASSES_IN_TWO_PARTS = 200  # where tasks have own designs: a pass over both parts costs ten times an iteration there
 _MOST_NUMBERS = 2**27  # in eigenvectors: 1 GiB
 
 
@@ -72,9 +70,7 @@ def solve_least_squares(
     if IS_COMPILED and is_known(penalty):
         if problem.n_tasks > 1 and _is_by_task(penalty):
             return _each_task(problem, penalty, start=start, target=target, max_iterations=max_iterations)
-        is_slow = isinstance(penalty, PartSum) and problem.n_grams > 1
-        passes = _PASSES_IN_TWO_PARTS if is_slow else _PASSES_BEFORE_SPLITTING
-        passes = min(max_iterations, passes) if is_small else max_iterations
+        passes = min(max_iterations, _PASSES_BEFORE_SPLITTING) if is_small else max_iterations
         reached = solve_by_row_descent(problem, penalty, start=start, target=target, max_iterations=passes)
         left = max_iterations - reached.n_iterations
         if reached.gap <= target or left <= 0 or not is_small:

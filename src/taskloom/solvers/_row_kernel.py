@@ -15,8 +15,7 @@ Flags = NDArray[np.bool_]
 
 _MEMORY = 5  # passes between two extrapolations
 BLOCK = 8  # rows whose changes are carried on together where one design serves all tasks
-_MOST_STEPS, _MOST_LENGTHS = 10, 50  # proximal steps, or steps of its length, on one row of several curvatures
-_MOST_JUMPS = 30  # ahead
+_MOST_STEPS, _MOST_LEVELS, _MOST_JUMPS = 10, 100, 30  # proximal steps and Newton steps on one row; jumps ahead
 
 
 @compiled_in_any_order
@@ -46,7 +45,7 @@ def _dual_norm(v: Array, q: float) -> float:
 
 @compiled
 def _shrink(v: Array, x: Array, tau: float, q: float) -> None:
-    """``x = prox of tau ||.||_q at v``, q not 2."""
+    """``x = prox of tau ||.||_q at v``, q neither 2 nor infinite."""
     if tau == 0.0:
         x[:] = v
     elif q == 1.0:
@@ -54,40 +53,8 @@ def _shrink(v: Array, x: Array, tau: float, q: float) -> None:
             x[t] = v[t] - min(max(v[t], -tau), tau)
     elif _dual_norm(v, q) <= tau:
         x[:] = 0.0
-    elif q == np.inf:
-        _shrink_beside(v, x, tau, q, np.inf)
     else:
         _shrink_power(v, x, tau, q)
-
-
-@compiled
-def _shrink_beside(v: Array, x: Array, tau: float, q: float, side: float) -> None:
-    """``x = p`` of the smallest ``||v - p - r||^2 / 2 + tau ||p||_q + side ||r||_1``, q = 2 or inf; see row_descent."""
-    is_round = q == 2.0
-    goal, edge = (tau * tau, side * side) if is_round else (tau, side)
-    low, high = 0.0, 1.0 if is_round else _norm(v, np.inf)
-    z = 1.0 if is_round else 0.0
-    for step in range(100):
-        total, rate = 0.0, 0.0
-        for value in v:
-            entry = value * value * z if is_round else max(abs(value) - z, 0.0)  # z squared where it is a factor
-            total += min(entry, edge)
-            if 0.0 < entry < edge:
-                rate += value * value if is_round else -1.0
-        if step == 0 and total <= goal:
-            x[:] = 0.0
-            return
-        low, high = (low, z) if (total > goal) == is_round else (z, high)
-        following = z + (goal - total) / rate if rate != 0.0 else low
-        if not low < following < high:
-            following = (low + high) / 2
-        if abs(total - goal) <= 1e-15 * goal or following == z:
-            break
-        z = following
-    root = np.sqrt(z)
-    scale, most, factor = (root, side, 1 / root - 1) if is_round else (1.0, z, 1.0)
-    for t in range(len(v)):
-        x[t] = factor * min(max(scale * v[t], -most), most)
 
 
 @compiled
@@ -130,20 +97,34 @@ def _shrink_power(v: Array, x: Array, tau: float, q: float) -> None:
 
 
 @compiled_in_any_order
-def _length(b: Array, curvatures: Array, j: int, strength: float, least: float, near: float) -> float:
-    """``||x||`` of the x with ``(curvatures + strength / ||x||) x = b``: Newton's steps on a concave function."""
-    length = max(least, near)
-    for _ in range(_MOST_LENGTHS):
-        total, slope = 0.0, 0.0
-        for t in range(len(b)):
-            share = b[t] / (curvatures[j, t] * length + strength)
-            total += share * share  # 1 at the end; its inverse root is concave in the length
-            slope += share * share * curvatures[j, t] / (curvatures[j, t] * length + strength)
-        step = total * (np.sqrt(total) - 1) / slope
-        length = max(length + step, least)
-        if abs(step) <= 1e-8 * length:
+def _level(b: Array, curvatures: Array, j: int, strength: float, q: float, edge: float, near: float) -> float:
+    """``||p||_q`` at the minimum over ``a^j = p + r``, q = 2 or inf; see row_descent. Safeguarded Newton steps."""
+    low, high, level = 0.0, np.inf, near
+    for _ in range(_MOST_LEVELS):
+        total, rate = 0.0, 0.0  # of what falls with the level, to 1 or to the strength, and how fast
+        if q == 2.0:
+            for t in range(len(b)):
+                share = abs(b[t]) / (curvatures[j, t] * level + strength)
+                is_free = share * strength < edge
+                share = share if is_free else edge / strength
+                total += share * share
+                rate += share * share * curvatures[j, t] / (curvatures[j, t] * level + strength) if is_free else 0.0
+        else:
+            for t in range(len(b)):
+                share = min(max(abs(b[t]) - curvatures[j, t] * level, 0.0), edge)
+                total += share
+                rate += curvatures[j, t] if 0.0 < share < edge else 0.0
+        excess = total * (np.sqrt(total) - 1) if q == 2.0 else total - strength
+        if level == 0.0 and excess <= 0.0:
             break
-    return length
+        low, high = (level, high) if excess > 0.0 else (low, level)
+        following = max(level + excess / rate, low) if rate > 0.0 else high
+        if not following < high:
+            following = (low + high) / 2 if high < np.inf else 2 * level + strength
+        step, level = following - level, following
+        if abs(step) <= 1e-10 * level:
+            break
+    return level
 
 
 @compiled
@@ -156,37 +137,29 @@ def _move_row(
     if largest <= 0.0:  # nothing but the penalty knows this row
         parts[:, j] = 0.0
         return False
-    if n_parts == 1 and q == 2.0:
+    if n_parts == 1 and q == 2.0 and is_even:  # the commonest case in its closed form
         for t in range(n_tasks):
-            v[t] = g[t] + curvatures[j, t] * parts[0, j, t]
+            v[t] = g[t] + largest * parts[0, j, t]
         size, n_changed = _norm(v, 2.0), 0
         factor = (1 - strength / size) / largest if size > strength else 0.0
-        length = factor * size
-        if not is_even and factor > 0.0 and strength > 0.0:
-            length = _length(v, curvatures, j, strength, length, _norm(parts[0, j], 2.0))
         for t in range(n_tasks):
-            below = curvatures[j, t] * length + strength
-            value = factor * v[t] if is_even or below == 0.0 else v[t] * length / below
-            delta[t] = value - parts[0, j, t]
-            parts[0, j, t] = value
+            delta[t] = factor * v[t] - parts[0, j, t]
+            parts[0, j, t] = factor * v[t]
             n_changed += delta[t] != 0.0
         return n_changed > 0
     first, side, delta[:] = 0.0, entry / largest, 0.0
-    is_joint = n_parts == 2 and (q == 2.0 or q == np.inf)
-    is_exact = is_even and (n_parts == 1 or is_joint)
+    if (q == 2.0 or q == np.inf) and strength > 0.0:
+        return _move_parts(parts, j, g, curvatures, strength, q, entry, delta, v)
     for step in range(_MOST_STEPS):
         moved = 0.0
         for t in range(n_tasks):
-            v[t] = parts[0, j, t] + g[t] / largest + (parts[1, j, t] if is_joint else 0.0)
-        if is_joint:
-            _shrink_beside(v, x, strength / largest, q, side)
-        else:
-            _shrink(v, x, strength / largest, q)
+            v[t] = parts[0, j, t] + g[t] / largest
+        _shrink(v, x, strength / largest, q)
         for t in range(n_tasks):
             change = x[t] - parts[0, j, t]
             parts[0, j, t] = x[t]
             if n_parts == 2:
-                rest = v[t] - x[t] + (0.0 if is_joint else parts[1, j, t])
+                rest = v[t] - x[t] + parts[1, j, t]
                 rest -= min(max(rest, -side), side)
                 change, parts[1, j, t] = change + rest - parts[1, j, t], rest
             if change != 0.0:
@@ -194,9 +167,36 @@ def _move_row(
                 g[t] -= curvatures[j, t] * change
                 moved = max(moved, abs(change))
         first = moved if step == 0 else first
-        if is_exact or moved <= 0.1 * first:
+        if (is_even and n_parts == 1) or moved <= 0.1 * first:
             break
     return first > 0.0
+
+
+@compiled
+def _move_parts(
+    parts: Array, j: int, g: Array, curvatures: Array, strength: float, q: float, entry: float, delta: Array, v: Array
+) -> bool:
+    """The same exactly, and for all parts at once."""
+    n_parts, _, n_tasks = parts.shape
+    edge, has_moved = entry if n_parts == 2 else np.inf, False
+    for t in range(n_tasks):
+        v[t] = g[t] + curvatures[j, t] * (parts[0, j, t] + (parts[1, j, t] if n_parts == 2 else 0.0))
+    level = _level(v, curvatures, j, strength, q, edge, _norm(parts[0, j], q))
+    for t in range(n_tasks):
+        size, curvature, value, rest = abs(v[t]), curvatures[j, t], 0.0, 0.0
+        if level > 0.0 and q == 2.0:
+            value = level * min(size / (curvature * level + strength), edge / strength)
+        elif level > 0.0 and curvature > 0.0:
+            value = min(size / curvature, level)
+        if n_parts == 2 and curvature > 0.0:
+            rest = np.copysign(max(size - curvature * value - entry, 0.0) / curvature, v[t])
+            delta[t] = rest - parts[1, j, t]
+            parts[1, j, t] = rest
+        value = np.copysign(value, v[t])
+        delta[t] += value - parts[0, j, t]
+        has_moved = has_moved or delta[t] != 0.0
+        parts[0, j, t] = value
+    return has_moved
 
 
 @compiled_in_any_order
@@ -283,13 +283,12 @@ def _gap(
 @compiled
 def _extrapolation(iterates: Array) -> Array:
     """Weights of the iterates, summing to 1, that make the change small: ``(U'U) w = 1`` for the changes U."""
-    n = len(iterates) - 1
     changes = iterates[1:] - iterates[:-1]
     system = np.dot(changes, changes.T)
-    weights = np.zeros(n + 1)
+    weights = np.zeros(len(iterates))
     trace = np.trace(system)
     if trace > 0.0:
-        solved = np.linalg.solve(system + 1e-12 * trace * np.eye(n), np.ones(n))
+        solved = np.linalg.solve(system + 1e-12 * trace * np.eye(len(system)), np.ones(len(system)))
         weights[1:] = solved / solved.sum()
     return weights
 

@@ -3,15 +3,15 @@
     minimise  sum_t scale_t ||y_t - Z_t a_t||^2 / 2 + ridge ||A||^2 / 2 + sum_j h_j(a^j)
 
 with ``h_j(a) = strength_j ||a||_q``, or with rows in two parts, ``a = p + r`` and ``h_j = strength_j ||p||_q + entry_j
-||r||_1``. With one part and q = 2 a row is minimised exactly: where its gradients without it are b, ``a_t = b_t l /
-(curvature_t l + strength_j)`` with ``l = ||a||``, the root of a concave function. Else it is minimised by a few
-proximal steps with its largest curvature over the tasks, which cost O(T) each. At v such a step has ``|v - p - r| =
-min(|v| - z, entry_j)``, at least 0, where q = inf, with p = v clipped at z; where q = 2 it is ``min(z |v|, entry_j)``
-and p the same times ``1/z - 1``; r is ``v - p`` shrunk by entry_j, and z is the number for which the polar norm of all
-this is strength_j. So both parts move at once; for other q they move in turn. Then what it changed goes to the state:
-the residuals, O(sum_t n_t), or the gradients, O(m T) with the Gram matrices of the m rows; with one design for all
-tasks eight rows go together. Every fifth pass the iterates are extrapolated, and the extrapolation is kept where it
-lowers the objective. The duality gap of the problem ends the descent.
+||r||_1``. Where q is 2 or infinite a row is minimised exactly: with b its gradients without it, c its curvatures and
+``l = ||p||_q``, p_t has the sign of b_t and the size ``l min(|b_t| / (c_t l + strength_j), entry_j / strength_j)``, or
+``min(|b_t| / c_t, l)`` where q is infinite, and r_t is ``b_t / c_t - p_t`` shrunk by ``entry_j / c_t``; l is found by
+Newton's steps, as the squares of the sizes divided by l sum to 1, or what l leaves of ``|b_t|``, at most entry_j, to
+strength_j. For other q it is minimised by a few proximal steps with its largest curvature over the tasks, and its
+parts move in turn. Then what it changed goes to the state: the residuals, O(sum_t n_t), or the gradients, O(m T) with
+the Gram matrices of the m rows; with one design for all tasks eight rows go together. Every fifth pass the iterates
+are extrapolated, and the extrapolation is kept where it lowers the objective. The duality gap of the problem ends the
+descent.
 
 Source:
     Qin, Scheinberg, Goldfarb, "Efficient block-coordinate descent algorithms for the group lasso", Math. Prog. Comp.
