@@ -86,7 +86,8 @@ def test_residuals_and_gram_matrices_lead_to_the_same_minimum(
     scales = np.full(n_tasks, 1 / n) if is_shared else np.linspace(0.0 if n_tasks > 2 else 0.5, 2.0, n_tasks) / n
     r = scales[:, None] * np.einsum("tnm,tn->tm", each, targets)
     strength = 0.2 * np.linalg.norm(r, axis=0, ord=1 if q == np.inf else 2).max()
-    terms = RowTerms(np.full(m, strength), np.full(m, q), np.full(m, strength * entry * 5) if entry else None)
+    strengths = np.where((np.arange(m) == 1) & (ridge > 0), 0.0, strength)  # a row with a ridge alone
+    terms = RowTerms(strengths, np.full(m, q), np.full(m, strength * entry * 5) if entry else None)
     square = float(scales @ (targets**2).sum(axis=1))
     shape = (2 if entry else 1, m, n_tasks)
 
@@ -112,7 +113,7 @@ def test_residuals_and_gram_matrices_lead_to_the_same_minimum(
 
     def objective(x: np.ndarray) -> float:
         rest = targets - np.einsum("tnm,mt->tn", each, x.sum(axis=0))
-        norms = strength * np.linalg.norm(x[0], axis=1, ord=q).sum() + 5 * strength * entry * np.abs(x[1:]).sum()
+        norms = strengths @ np.linalg.norm(x[0], axis=1, ord=q) + 5 * strength * entry * np.abs(x[1:]).sum()
         return float(scales @ (rest**2).sum(axis=1) / 2 + ridge * (x[0] ** 2).sum() / 2 + norms)
 
     assert parts.any()

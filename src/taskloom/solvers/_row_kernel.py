@@ -99,16 +99,15 @@ def _shrink_power(v: Array, x: Array, tau: float, q: float) -> None:
 @compiled_in_any_order
 def _level(b: Array, curvatures: Array, j: int, strength: float, q: float, edge: float, near: float) -> float:
     """``||p||_q`` at the minimum over ``a^j = p + r``, q = 2 or inf; see row_descent. Safeguarded Newton steps."""
-    low, high, level = 0.0, np.inf, near
+    low, high, level, most = 0.0, np.inf, near, edge / strength
     for _ in range(_MOST_LEVELS):
         total, rate = 0.0, 0.0  # of what falls with the level, to 1 or to the strength, and how fast
         if q == 2.0:
             for t in range(len(b)):
-                share = abs(b[t]) / (curvatures[j, t] * level + strength)
-                is_free = share * strength < edge
-                share = share if is_free else edge / strength
+                inverse = 1 / (curvatures[j, t] * level + strength)
+                share = min(abs(b[t]) * inverse, most)
                 total += share * share
-                rate += share * share * curvatures[j, t] / (curvatures[j, t] * level + strength) if is_free else 0.0
+                rate += share * share * curvatures[j, t] * inverse if share < most else 0.0
         else:
             for t in range(len(b)):
                 share = min(max(abs(b[t]) - curvatures[j, t] * level, 0.0), edge)
@@ -122,7 +121,7 @@ def _level(b: Array, curvatures: Array, j: int, strength: float, q: float, edge:
         if not following < high:
             following = (low + high) / 2 if high < np.inf else 2 * level + strength
         step, level = following - level, following
-        if abs(step) <= 1e-10 * level:
+        if abs(step) <= 1e-8 * level:
             break
     return level
 
@@ -137,14 +136,18 @@ def _move_row(
     if largest <= 0.0:  # nothing but the penalty knows this row
         parts[:, j] = 0.0
         return False
-    if n_parts == 1 and q == 2.0 and is_even:  # the commonest case in its closed form
+    if n_parts == 1 and q == 2.0:  # the commonest case, and with one curvature in its closed form
         for t in range(n_tasks):
-            v[t] = g[t] + largest * parts[0, j, t]
-        size, n_changed = _norm(v, 2.0), 0
+            v[t] = g[t] + curvatures[j, t] * parts[0, j, t]
+        size, length, n_changed = _norm(v, 2.0), 0.0, 0
         factor = (1 - strength / size) / largest if size > strength else 0.0
+        if not is_even and factor > 0.0:
+            near = max(factor * size, _norm(parts[0, j], 2.0))
+            length = _level(v, curvatures, j, strength, q, np.inf, near) if strength > 0.0 else 1.0
         for t in range(n_tasks):
-            delta[t] = factor * v[t] - parts[0, j, t]
-            parts[0, j, t] = factor * v[t]
+            below = curvatures[j, t] * length + strength
+            value = v[t] * length / below if length > 0.0 and below > 0.0 else factor * v[t]
+            delta[t], parts[0, j, t] = value - parts[0, j, t], value
             n_changed += delta[t] != 0.0
         return n_changed > 0
     first, side, delta[:] = 0.0, entry / largest, 0.0
@@ -190,12 +193,10 @@ def _move_parts(
             value = min(size / curvature, level)
         if n_parts == 2 and curvature > 0.0:
             rest = np.copysign(max(size - curvature * value - entry, 0.0) / curvature, v[t])
-            delta[t] = rest - parts[1, j, t]
-            parts[1, j, t] = rest
+            delta[t], parts[1, j, t] = rest - parts[1, j, t], rest
         value = np.copysign(value, v[t])
-        delta[t] += value - parts[0, j, t]
+        delta[t], parts[0, j, t] = delta[t] + value - parts[0, j, t], value
         has_moved = has_moved or delta[t] != 0.0
-        parts[0, j, t] = value
     return has_moved
 
 
