@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.regularised.coupled_problem import problem
 
 from taskloom.regularised.coupled.block_cholesky import BlockCholesky
 from taskloom.regularised.coupled.centred import Centred
@@ -18,15 +19,6 @@ from taskloom.regularised.data import TaskData
 from taskloom.regularised.penalties.coupling import TaskCoupling
 
 Places = tuple[np.ndarray, ...]
-
-
-def problem(**changes: Any) -> tuple[TaskData, TaskCoupling]:
-    rng = np.random.default_rng(4)
-    designs = tuple(rng.normal(size=(n, 4)) + 1 for n in (8, 5, 11))
-    targets = tuple(rng.normal(size=len(X)) for X in designs)
-    weights = tuple(rng.uniform(0.05, 0.2, size=len(X)) for X in designs)
-    data = replace(TaskData(designs, targets, weights), **changes)
-    return data, TaskCoupling.to_mean(3, alpha=0.2, coupling=4.0)
 
 
 def without(data: TaskData, task: int, sample: int) -> TaskData:

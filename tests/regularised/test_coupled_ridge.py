@@ -1,24 +1,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
+from tests.regularised.coupled_problem import problem
 
 from taskloom.regularised.coupled.centred import Centred
 from taskloom.regularised.coupled_ridge import is_definite_along, solve_coupled_ridge
 from taskloom.regularised.data import TaskData
 from taskloom.regularised.penalties.coupling import TaskCoupling
-
-
-def problem(**changes: Any) -> tuple[TaskData, TaskCoupling]:
-    rng = np.random.default_rng(4)
-    designs = tuple(rng.normal(size=(n, 4)) + 1 for n in (8, 5, 11))
-    targets = tuple(rng.normal(size=len(X)) for X in designs)
-    weights = tuple(rng.uniform(0.05, 0.2, size=len(X)) for X in designs)
-    data = replace(TaskData(designs, targets, weights), **changes)
-    return data, TaskCoupling.to_mean(3, alpha=0.2, coupling=4.0)
 
 
 def objective(data: TaskData, coupling: TaskCoupling, A: np.ndarray, b: np.ndarray) -> float:

@@ -103,8 +103,7 @@ class MultiTaskKernel(GaussianProcessKernel):  # type: ignore[misc]
         rows, s = self._split(X)
         others, t = (rows, s) if Y is None else self._split(Y)
         gamma = scaled_gamma(self.gamma, rows, np.ones(len(rows)))
-        kernel = BaseKernel(self.base, gamma, self.degree, self.coef0, self.offset)
-        values = kernel(rows, others)
+        values = BaseKernel(self.base, gamma, self.degree, self.coef0, self.offset)(rows, others)
         values *= self._between(s, t)
         return (values, np.empty((*values.shape, 0))) if eval_gradient else values
 

@@ -40,7 +40,7 @@ class CompressionWarning(UserWarning):
 
 @contextmanager
 def without_warning() -> Iterator[None]:
-    """Build networks to ranks that somebody has chosen before, and was warned of then."""
+    """Build networks without a :class:`CompressionWarning`: who builds them knows the sizes, or will be shown them."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", CompressionWarning)
         yield

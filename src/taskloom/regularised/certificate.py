@@ -161,8 +161,6 @@ def lower_bound(
         >>> lower_bound(dual, EntryNorm(1.0), A=np.zeros((1, 1)))
         1.5
     """
-    if isinstance(penalty, RowNorm) and isinstance(dual, SquaredDual):  # the conjugate is 0
-        return dual.data(min(dual.best(0.0), _inverse(penalty.gauge(dual.G) if gauge is None else gauge)))
     if isinstance(penalty, Coupled):
         coupling = penalty.coupling
         return _with_squares_as_data(dual, penalty.penalty, coupling.times(A), 2 * coupling.value(A))

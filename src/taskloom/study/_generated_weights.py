@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 from taskloom.data.table import MultiTaskData
-from taskloom.nn import CompressionWarning, FactorisedNetworks, RelationshipNetwork, TensorFactorised
+from taskloom.nn import FactorisedNetworks, RelationshipNetwork, TensorFactorised
+from taskloom.nn.factorised import without_warning
 from taskloom.nn.factors import LAF, TensorTrain, Tucker
 from taskloom.nn.model import MultiTaskModel
 from taskloom.study.plans._networks import Shape
@@ -47,7 +46,7 @@ def _share_of_width(shape: Shape) -> int:
 
 
 def _factorised(shape: Shape, factorisation: LAF | Tucker | TensorTrain) -> MultiTaskModel:
-    with _shown_by_the_report():
+    with without_warning():  # few tasks may have more factors than weights: the report says so
         return TensorFactorised(shape.encoder, shape.tasks, factorisation=factorisation)
 
 
@@ -57,19 +56,11 @@ def factorised_trained(shape: Shape) -> MultiTaskModel:
 
 
 class _TrainedApart(FactorisedNetworks):
-    """Networks of a comparison, whose ranks are found in the middle of every training."""
+    """Networks of a comparison, whose ranks are found in the middle of every training: the report shows them once."""
 
     def derive(self) -> TensorFactorised:
-        with _shown_by_the_report():
+        with without_warning():
             return super().derive()
-
-
-@contextmanager
-def _shown_by_the_report() -> Iterator[None]:
-    """Few tasks may have more factors than weights: the report says so once, a warning would in every training."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", CompressionWarning)
-        yield
 
 
 def rank_error_space(data: MultiTaskData) -> Sequence[Parameter]:
